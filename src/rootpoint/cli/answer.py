@@ -1,0 +1,104 @@
+"""One photo explained, in the forms that commands give out: numbers, facts and a sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, cast
+
+from rootpoint.visualize import Sheet, explained
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from rootpoint.explanation import Explanation
+    from rootpoint.method import BoundMethod, Method
+    from rootpoint.models import ImageModel
+
+BEST = 5  # classes listed
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Why `model` said what it said about one photo. `view` is the part of it that it saw."""
+
+    photo: Path
+    view: Image
+    model: ImageModel
+    explanation: Explanation
+    seconds: float
+
+    @property
+    def index(self) -> int:
+        return int(cast("Sequence[int]", self.explanation.target)[0])
+
+    @property
+    def score(self) -> float:
+        return float(self.explanation.output[0])
+
+    @property
+    def total(self) -> float:
+        return float(self.explanation.relevance[0].sum())
+
+    @property
+    def best(self) -> list[tuple[int, float]]:
+        """The classes with the highest scores, the highest first."""
+        values, indices = self.explanation.prediction[0].sort(descending=True)
+        return list(zip(indices[:BEST].tolist(), values[:BEST].tolist(), strict=True))
+
+    def label(self, index: int) -> str:
+        return self.model.classes[index] if self.model.classes else f"class {index}"
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        return (
+            f"explained class: {self.label(self.index)} ({self.index})",
+            f"score {self.score:.2f}",
+            f"sum of relevance {self.total:.2f}",
+            describe(self.explanation.method),
+            self.model.name,
+        )
+
+    @property
+    def sheet(self) -> Sheet:
+        return explained(
+            self.view,
+            self.explanation.relevance[0],
+            title=self.photo.name,
+            facts=self.facts,
+            scores=[(self.label(index), score) for index, score in self.best],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as plain values, ready for JSON."""
+        return {
+            "photo": str(self.photo),
+            "target": {"index": self.index, "name": self.label(self.index)},
+            "score": self.score,
+            "relevance": self.total,
+            "seconds": self.seconds,
+            "best": [
+                {"index": index, "name": self.label(index), "score": score}
+                for index, score in self.best
+            ],
+        }
+
+
+def answer(photo: Path, model: ImageModel, method: BoundMethod, target: str) -> Answer:
+    """Explain one photo; InputError if it cannot be read or has no such target."""
+    from rootpoint.data import open_photo
+
+    whole = open_photo(photo)
+    inputs, chosen = model.tensor(whole), model.target(target)
+    start = perf_counter()
+    explanation = method(inputs, chosen)
+    return Answer(photo, model.view(whole), model, explanation, perf_counter() - start)
+
+
+def describe(method: Method) -> str:
+    """The method's name and its parameters in one line, as one would type them."""
+    values = {f.name: getattr(method, f.name) for f in fields(method)}
+    settings = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return " ".join([method.name, *settings])

@@ -1,0 +1,107 @@
+"""What there is: methods with their parameters, models, and the operations of one model."""
+
+from __future__ import annotations
+
+from dataclasses import Field, asdict, fields
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rootpoint.cli.options import AsJson, Download
+from rootpoint.cli.terminal import print_json, print_table
+
+if TYPE_CHECKING:
+    from rootpoint.method import Method
+
+
+def methods(as_json: AsJson = False) -> None:
+    """List the attribution methods, their parameters and defaults."""
+    from rootpoint.method import methods as known
+
+    if as_json:
+        print_json([_method(cls) for cls in known().values()])
+        return
+    rows = []
+    for cls in known().values():
+        rows.append(
+            {"method": cls.name, "parameter=default": "", "": f"{cls.summary} ({cls.cost})"}
+        )
+        for f in fields(cls):
+            described = ": ".join(filter(None, [f.metadata.get("help"), _bounds(f)]))
+            rows.append({"method": "", "parameter=default": f"{f.name}={f.default}", "": described})
+    print_table(rows)
+
+
+def models(as_json: AsJson = False) -> None:
+    """List the models that can be explained by name."""
+    from rootpoint.models import available
+
+    cards = [asdict(card) for card in available()]
+    if as_json:
+        print_json(cards)
+        return
+    print_table(
+        [
+            {
+                "model": card["name"],
+                "parameters": f"{card['parameters']:.1f} M" if card["parameters"] else "",
+                "weights": card["source"],
+                "licence": card["licence"],
+                "extra": card["needs"],
+            }
+            for card in cards
+        ]
+    )
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="See `rootpoint models`.")],
+    composite: Annotated[
+        str | None,
+        typer.Option("--composite", metavar="NAME", help="Which rule where; by default, LRP's."),
+    ] = None,
+    as_json: AsJson = False,
+    download: Download = False,
+) -> None:
+    """List a model's operations from input to output, and the rule each gets, before any runs."""
+    from PIL import Image
+
+    from rootpoint import propagation
+    from rootpoint.methods.lrp import LRP
+    from rootpoint.models import load
+
+    chosen = propagation.composite(composite or LRP().composite)
+    network = load(model, download=download)
+    grey = network.tensor(Image.new("RGB", (network.size, network.size), "grey"))
+    rows = [
+        {
+            "index": step.index,
+            "module": step.module,
+            "operation": step.name,
+            "shape": list(step.shape) if as_json else " × ".join(map(str, step.shape)),
+            "rule": str(step.rule),
+        }
+        for step in propagation.inspect(network.module, grey, chosen)
+    ]
+    print_json(rows) if as_json else print_table(rows)
+
+
+def _method(cls: type[Method]) -> dict[str, Any]:
+    """All that is known of a method, as plain values."""
+    parameters = [{"name": f.name, "default": f.default, **f.metadata} for f in fields(cls)]
+    return {
+        "name": cls.name,
+        "summary": cls.summary,
+        "cost": cls.cost,
+        "parameters": parameters,
+    }
+
+
+def _bounds(f: Field[Any]) -> str:
+    """What values a parameter may have, in words; "" if any."""
+    if choices := f.metadata.get("choices"):
+        return ", ".join(map(str, choices))
+    low, high = f.metadata.get("low"), f.metadata.get("high")
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    return f"at least {low}" if low is not None else f"at most {high}" if high is not None else ""

@@ -1,0 +1,154 @@
+"""What every attribution method returns: the relevance, the explained score, and the books."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rootpoint.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from rootpoint.method import Method
+    from rootpoint.target import Target
+
+
+UNACCOUNTED = "unaccounted"
+"""The cause named where relevance vanished and nothing may absorb it: an error of the library."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the books: the relevance that reached one operation, and where it went.
+
+    `arrived` = `passed` + the sum of `absorbed` (by cause: bias, stabilizer, constant, …), summed
+    over the batch.
+    """
+
+    index: int
+    operation: str
+    module: str
+    rule: str
+    arrived: float
+    passed: float
+    absorbed: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Where every unit of the explained score went: score = Σ relevance at the inputs + Σ absorbed.
+
+    `gap` is what the books cannot account for; anything but rounding is an error of the library.
+    """
+
+    score: float
+    relevance: float
+    entries: tuple[Entry, ...]
+
+    @property
+    def absorbed(self) -> dict[str, float]:
+        """The absorbed relevance by cause, over all operations."""
+        total: dict[str, float] = {}
+        for entry in self.entries:
+            for cause, amount in entry.absorbed.items():
+                total[cause] = total.get(cause, 0.0) + amount
+        return total
+
+    @property
+    def gap(self) -> float:
+        known = (a for e in self.entries for cause, a in e.absorbed.items() if cause != UNACCOUNTED)
+        return self.score - self.relevance - sum(known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The books as plain numbers, strings and lists, ready for JSON."""
+        return {**asdict(self), "absorbed": self.absorbed, "gap": self.gap}
+
+    def __str__(self) -> str:
+        width = max([len(e.module) for e in self.entries] + [6])
+        name = max([len(e.operation) for e in self.entries] + [9])
+        lines = [f"{'#':>4}  {'operation':<{name}}  {'module':<{width}}  {'arrived':>12}  {'passed':>12}"]
+        for e in self.entries:
+            causes = "  ".join(f"{cause} {amount:+.4g}" for cause, amount in e.absorbed.items())
+            lines.append(
+                f"{e.index:>4}  {e.operation:<{name}}  {e.module:<{width}}  "
+                f"{e.arrived:>12.5g}  {e.passed:>12.5g}  {causes}".rstrip()
+            )
+        total = ", ".join(f"{cause} {amount:.6g}" for cause, amount in self.absorbed.items())
+        lines.append(
+            f"score {self.score:.6g} = relevance {self.relevance:.6g} + absorbed ({total or '0'})"
+            f" + unaccounted {self.gap:.2g}"
+        )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The answer to *why did the model say that?*
+
+    relevance   like the input (a tuple or mapping if the model takes several); for `at=`, like that
+                module's output: the signed share of the score that each value carries
+    output      the explained score of each sample, shape (B,); a logit unless the model says else
+    target      what was explained: per sample a class index or an index tuple, or the function
+    prediction  the model's whole output, detached
+    inputs      what was explained, as given
+    """
+
+    relevance: Any
+    output: Tensor
+    target: Target
+    prediction: Any
+    inputs: Any
+    method: Method
+    at: str | None = None
+    account: Callable[[], Balance] | None = field(default=None, repr=False)
+
+    @cached_property
+    def balance(self) -> Balance:
+        """The books of this explanation, computed when first asked for: one more run of the model.
+
+        Raises InputError if the method does not propagate relevance and so keeps no books.
+        """
+        if self.account is None:
+            raise InputError(f"{self.method.name} keeps no books; LRP and deep Taylor do")
+        return self.account()
+
+    def plot(self, photo: Image | None = None, *, sample: int = 0) -> Image:
+        """The relevance of one sample as a heatmap, or laid over `photo` (PIL image) if given.
+
+        Raises InputError if the relevance is not that of one image: (B, C, H, W) or (B, H, W).
+        """
+        from rootpoint import visualize
+
+        shape = getattr(self.relevance, "shape", ())
+        if len(shape) not in (3, 4):
+            raise InputError(
+                f"only images can be plotted, (B, C, H, W) or (B, H, W); this relevance is "
+                f"{tuple(shape) or type(self.relevance).__name__}"
+            )
+        relevance = self.relevance[sample]
+        return visualize.heatmap(relevance) if photo is None else visualize.overlay(photo, relevance)
+
+    def save(self, path: str | Path, *, sample: int = 0) -> Path:
+        """Write the heatmap of one sample (`.png`) or the numbers of all of them (`.npz`).
+
+        Raises InputError for any other suffix.
+        """
+        path = Path(path)
+        if path.suffix == ".png":
+            self.plot(sample=sample).save(path)
+        elif path.suffix == ".npz":
+            import numpy as np
+
+            tensors = self.relevance if isinstance(self.relevance, Mapping) else {"relevance": self.relevance}
+            if isinstance(self.relevance, tuple):
+                tensors = {f"relevance_{i}": r for i, r in enumerate(self.relevance)}
+            arrays = {name: r.detach().float().cpu().numpy() for name, r in tensors.items()}
+            np.savez_compressed(path, output=self.output.detach().float().cpu().numpy(), **arrays)
+        else:
+            raise InputError(f"cannot write {path.name}: use .png for the picture, .npz for numbers")
+        return path

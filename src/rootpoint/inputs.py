@@ -1,0 +1,78 @@
+"""What is explained: the inputs of a model, checked, and the model called with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from rootpoint.errors import InputError, UnsupportedModelError
+
+Model: TypeAlias = "Callable[..., Any]"
+Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
+T = TypeVar("T")
+
+
+def map_inputs(function: Callable[[Any], T], inputs: Any) -> Any:
+    """`function` of each tensor of the inputs, in the same structure."""
+    if isinstance(inputs, Mapping):
+        return {name: function(value) for name, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(function(value) for value in inputs)
+    return function(inputs)
+
+
+def tensors(inputs: Any) -> list[Tensor]:
+    """The tensors of the inputs, in order."""
+    if isinstance(inputs, Mapping):
+        return list(inputs.values())
+    return list(inputs) if isinstance(inputs, tuple) else [inputs]
+
+
+def call(model: Model, inputs: Any) -> Any:
+    """The model's output: a tuple is passed as arguments, a mapping as keyword arguments."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def batch_size(inputs: Any) -> int:
+    return tensors(inputs)[0].shape[0]
+
+
+def check(model: Model, inputs: Any) -> None:
+    """Raise a clear error if the model or its inputs cannot be explained as they are."""
+    if isinstance(model, nn.Module):
+        training = [name or "the model" for name, module in model.named_modules() if module.training]
+        if training:
+            raise UnsupportedModelError(
+                f"{training[0]} is in training mode, where dropout and batch statistics make the "
+                "decision random: call model.eval() first"
+            )
+    if not tensors(inputs):
+        raise InputError("there is no input to explain")
+    named = inputs.items() if isinstance(inputs, Mapping) else enumerate(tensors(inputs))
+    single = isinstance(inputs, Tensor)
+    for key, value in named:
+        _check_tensor("the input" if single else f"input {key!r}", value)
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} is a {type(value).__name__}, not a torch.Tensor")
+    if not value.is_floating_point():
+        raise InputError(f"{name} is {value.dtype}: relevance needs floating point; use .float()")
+    if value.dim() == 0:
+        raise InputError(f"{name} has no dimension: the first one must be the samples")
+    if value.numel() == 0:
+        raise InputError(f"{name} is empty, of shape {tuple(value.shape)}")
+    if not torch.isfinite(value).all():
+        raise InputError(f"{name} holds NaN or infinity: clean the data before explaining it")
+
+
+def check_scores(scores: Tensor) -> None:
+    """Raise InputError if the model's scores are not finite."""
+    if not torch.isfinite(scores).all():
+        raise InputError("the model's score for this input is NaN or infinite: nothing to explain")

@@ -1,0 +1,178 @@
+"""What every attribution method is: its parameters, its name, and one way to be called."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rootpoint.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rootpoint.explanation import Explanation
+    from rootpoint.inputs import Inputs, Model
+    from rootpoint.target import Target
+
+
+def parameter(default: Any, help: str, **bounds: Any) -> Any:
+    """A field of a method: its default, a line of help, and `low`, `high` or `choices`."""
+    return field(default=default, metadata={"help": help, **bounds})
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """An attribution method: anything that turns (model, inputs, target) into relevance.
+
+    A method is its parameters and nothing else: it knows no model and can be printed, compared,
+    hashed and named on a command line. Subclasses are dataclasses that set the class variables and
+    write `run`; being defined in `rootpoint.methods` makes them known by name everywhere.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    cost: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            check_bounds(self.name, f, getattr(self, f.name))
+
+    def __call__(
+        self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
+    ) -> Explanation:
+        """Explain `target` of `model` at `inputs`; `at` names an inner module to explain instead."""
+        return self.bind(model)(inputs, target, at=at)
+
+    def bind(self, model: Model) -> BoundMethod:
+        """This method with a model, keeping between calls what has to be computed only once."""
+        return BoundMethod(self, model, self.prepare(model))
+
+    def prepare(self, model: Model) -> Any:
+        """What this method computes once per model; passed to every `run`."""
+        return None
+
+    @abstractmethod
+    def run(
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+    ) -> list[Explanation]:
+        """One explanation for each of several targets of the same inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class BoundMethod:
+    """A method bound to a model. `attribute` is what Captum and Quantus call."""
+
+    method: Method
+    model: Model
+    prepared: Any = field(repr=False)
+
+    def __call__(
+        self, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
+    ) -> Explanation:
+        return self.method.run(self.model, inputs, [target], at, self.prepared)[0]
+
+    def each(
+        self, inputs: Inputs, targets: Sequence[Target], *, at: str | None = None
+    ) -> list[Explanation]:
+        """Explain several targets of the same inputs: one forward, and one backward for each."""
+        return self.method.run(self.model, inputs, targets, at, self.prepared)
+
+    def attribute(self, inputs: Inputs, target: Target = "predicted") -> Tensor:
+        """The relevance alone, shaped like `inputs`."""
+        return self(inputs, target).relevance
+
+
+def methods() -> dict[str, type[Method]]:
+    """Every attribution method by its name. Imports no torch."""
+    package = importlib.import_module("rootpoint.methods")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"rootpoint.methods.{module.name}")
+    found: dict[str, type[Method]] = {}
+    waiting = [Method]
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        if "name" in cls.__dict__:
+            found[cls.name] = cls
+    return dict(sorted(found.items()))
+
+
+def method(name: str, **parameters: Any) -> Method:
+    """The method called `name`. Parameters may be strings, as a command line gives them.
+
+    Raises UnknownNameError for an unknown method, InputError for a bad parameter.
+    """
+    known = methods()
+    if name not in known:
+        raise UnknownNameError("method", name, known)
+    cls = known[name]
+    allowed = {f.name: f for f in fields(cls)}
+    for key, value in parameters.items():
+        if key not in allowed:
+            offered = ", ".join(allowed) or "none"
+            raise InputError(f"{name} has no parameter {key!r}; its parameters: {offered}")
+        if isinstance(value, str):
+            parameters[key] = parse(allowed[key], value)
+    return cls(**parameters)
+
+
+def explain(
+    model: Model,
+    inputs: Inputs,
+    target: Target = "predicted",
+    *,
+    method: str | Method = "lrp",
+    at: str | None = None,
+    **parameters: Any,
+) -> Explanation:
+    """Explain one decision of `model` for each sample in `inputs`.
+
+    model       any callable on tensors; an nn.Module must be in eval mode
+    inputs      a floating-point tensor (B, …), or a tuple or mapping of them
+    target      a class index, one per sample, "predicted" (the highest score), an index tuple for
+                dense outputs, or a function from the model's output to one score per sample
+    method      a name (see `methods()`) or a Method; `parameters` are those of the named method
+    at          the path of an inner module ("features.12"): explains its output instead of the input
+    """
+    if isinstance(method, str):
+        method = _by_name(method, **parameters)
+    elif parameters:
+        raise InputError(f"parameters {sorted(parameters)} go with a method's name; set them on {method}")
+    return method(model, inputs, target, at=at)
+
+
+_by_name = method  # `explain` has a parameter of that name
+
+
+def parse(f: Field[Any], text: str) -> Any:
+    """A parameter's value from its text: a Python literal, or the text itself."""
+    constants = {"true": True, "false": False, "none": None}
+    if text.lower() in constants:
+        return constants[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return float(value) if isinstance(f.default, float) and isinstance(value, int) else value
+
+
+def check_bounds(owner: str, f: Field[Any], value: Any) -> None:
+    """Raise InputError if a parameter's value is not of its default's type or out of bounds."""
+    where = f"{owner}: {f.name}={value!r}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    wants_number = isinstance(f.default, int | float) and not isinstance(f.default, bool)
+    if f.default is not MISSING and wants_number and not number:
+        raise InputError(f"{where} is not a number")
+    if isinstance(f.default, bool) and not isinstance(value, bool):
+        raise InputError(f"{where} is neither true nor false")
+    choices = f.metadata.get("choices")
+    if choices and value not in choices:
+        raise InputError(f"{where}; choose one of {', '.join(map(str, choices))}")
+    low, high = f.metadata.get("low"), f.metadata.get("high")
+    if number and ((low is not None and value < low) or (high is not None and value > high)):
+        raise InputError(f"{where} is out of range [{low}, {high}]")

@@ -1,0 +1,112 @@
+"""Layer-wise relevance propagation and deep Taylor decomposition."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rootpoint.explanation import Explanation
+from rootpoint.method import Method, parameter
+
+if TYPE_CHECKING:
+    from rootpoint.inputs import Inputs, Model
+    from rootpoint.propagation.composites import Composite
+    from rootpoint.target import Target
+
+
+@dataclass(frozen=True)
+class Propagating(Method):
+    """A method that is a composite: relevance goes back through every operation by its rule."""
+
+    @abstractmethod
+    def rules(self) -> Composite:
+        """Which rule where."""
+
+    def prepare(self, model: Model) -> Any:
+        return {}  # modified weights, kept while the parameters are not written to
+
+    def run(
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+    ) -> list[Explanation]:
+        from rootpoint.backward import explain_backward
+        from rootpoint.propagation import Propagation
+        from rootpoint.propagation.balance import keep_books
+
+        composite = self.rules()
+        found = explain_backward(model, inputs, targets, Propagation(composite, model, prepared), at)
+        return [
+            Explanation(
+                **fields,
+                inputs=inputs,
+                method=self,
+                at=at,
+                account=partial(keep_books, model, inputs, fields["target"], composite),
+            )
+            for fields in found
+        ]
+
+
+@dataclass(frozen=True)
+class LRP(Propagating):
+    """Layer-wise relevance propagation: the score is shared backwards, layer by layer.
+
+    composite   which rule where: a preset's name, perhaps with options
+                ("epsilon-gamma-box(low=-2.1, high=2.6)"), or a `Composite`
+    Conserves up to what biases and stabilizers absorb (`Explanation.balance`). Cost: one forward and
+    one backward, plus what the rules add: nothing for ε, half as much again for z⁺ and γ, as much
+    again for αβ. `bind` keeps modified weights between calls.
+    Source: Bach et al. 2015, PLOS ONE 10(7):e0130140.
+    """
+
+    name: ClassVar[str] = "lrp"
+    summary: ClassVar[str] = "Layer-wise relevance propagation by a composite of rules"
+    cost: ClassVar[str] = "1 forward, 1 backward; z⁺ and γ 1.5 ×, αβ 2 × that"
+
+    composite: str | Composite = parameter("epsilon-plus-flat", "which rule where: a preset or a Composite")
+
+    def rules(self) -> Composite:
+        from rootpoint.propagation.composites import composite
+
+        return composite(self.composite)
+
+
+@dataclass(frozen=True)
+class DeepTaylor(Propagating):
+    """Deep Taylor decomposition: a Taylor expansion of each neuron's relevance at a root point.
+
+    input     root point of the first layer: "box" for pixels between low and high, "embedding" for
+              inputs without bounds, or as hidden
+    hidden    "rescaled-excitations" (rule z⁺), "rescaled-activation" (LRP-0), "nearest" (w²)
+    low, high least and greatest input value; None: those of each sample
+    maximum   max-pooling shares "proportional" to activation, or the "winner" takes all
+    Conserves where every neuron has a root (no positive biases). Cost: as LRP with z⁺.
+    Source: Montavon et al. 2017, Pattern Recognition 65:211.
+    """
+
+    name: ClassVar[str] = "deep-taylor"
+    summary: ClassVar[str] = "Deep Taylor decomposition, each layer's rule named by its root point"
+    cost: ClassVar[str] = "1 forward, 1 backward; 1.5 × that for rescaled excitations"
+
+    input: str = parameter(
+        "box",
+        "root point of the first layer",
+        choices=("box", "embedding", "nearest", "rescaled-excitations", "rescaled-activation"),
+    )
+    hidden: str = parameter(
+        "rescaled-excitations",
+        "root point of the other layers",
+        choices=("rescaled-excitations", "rescaled-activation", "nearest"),
+    )
+    low: float | None = parameter(None, "least input value; None: that of each sample")
+    high: float | None = parameter(None, "greatest input value; None: that of each sample")
+    maximum: str = parameter(
+        "proportional", "how max-pooling shares", choices=("proportional", "winner")
+    )
+
+    def rules(self) -> Composite:
+        from rootpoint.propagation.composites import DeepTaylor as composite
+
+        return composite(self.input, self.hidden, self.low, self.high, self.maximum)

@@ -1,0 +1,7 @@
+"""Relevance by one backward pass over an unmodified model."""
+
+from rootpoint.propagation.composites import PRESETS, Composite, Where, composite
+from rootpoint.propagation.engine import Propagation, inspect
+from rootpoint.propagation.rules import RULES, Rule, rule
+
+__all__ = ["PRESETS", "RULES", "Composite", "Propagation", "Rule", "Where", "composite", "inspect", "rule"]

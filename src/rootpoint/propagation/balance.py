@@ -1,0 +1,144 @@
+"""The books of an explanation: what reached each operation, what went on, what was absorbed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rootpoint.backward import explain_backward
+from rootpoint.explanation import UNACCOUNTED, Balance, Entry
+from rootpoint.inputs import Inputs, Model, tensors
+from rootpoint.propagation.call import nonzero
+from rootpoint.propagation.composites import Composite
+from rootpoint.propagation.engine import Propagation
+from rootpoint.propagation.step import Step
+from rootpoint.target import Target
+
+_ABSORBS = {
+    "batch-norm": "bias",
+    "normalization": "bias",
+    "addition": "constant",
+    "movement": "constant",
+    "activation": "activation",
+}
+"""What may absorb relevance in operations of each kind without weights."""
+
+
+def keep_books(model: Model, inputs: Inputs, target: Target, composite: Composite) -> Balance:
+    """The balance of one explanation, summed over the batch.
+
+    Cost: one forward and backward, with sums in float64 at every operation.
+    """
+    engine = Bookkeeping(composite, model)
+    (found,) = explain_backward(model, inputs, [target], engine)
+    relevance = found["relevance"]
+    return Balance(
+        score=found["output"].double().sum().item(),
+        relevance=sum(r.double().sum().item() for r in tensors(relevance)),
+        entries=tuple(engine.entries()),
+    )
+
+
+@dataclass
+class _Account:
+    """Sums over one operation: relevance arrived and passed on, |relevance|, and ε's share."""
+
+    arrived: float = 0.0
+    passed: float = 0.0
+    size: float = 0.0
+    stabilizer: float = 0.0
+
+
+class Bookkeeping(Propagation):
+    """A propagation that notes all relevance which arrives at and leaves each operation."""
+
+    overwrites = False
+
+    def __init__(self, composite: Composite, model: Any) -> None:
+        super().__init__(composite, model)
+        self._accounts: dict[int, _Account] = defaultdict(_Account)
+
+    def _out_of_place(self, step: Step, tensors: list[Tensor]) -> Any:
+        tapped = list(tensors)
+        for slot, exact in zip(step.live, step.exact, strict=True):
+            tapped[slot] = _Tap.apply(tensors[slot], self._on_leaving(step.index, exact))  # pyright: ignore
+            self.facts[tapped[slot]] = self._facts(tensors[slot])
+        result = super()._out_of_place(step, tapped)
+        for output in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(output, Tensor) and output in self.facts:
+                output.register_hook(self._on_arrival(step.index, output.detach().clone()))
+        return result
+
+    def _on_leaving(self, index: int, exact: bool) -> Callable[[Tensor, Tensor], None]:
+        def leaving(a: Tensor, m: Tensor) -> None:
+            self._accounts[index].passed += _total(a, m, exact).sum().item()
+
+        return leaving
+
+    def _on_arrival(self, index: int, z: Tensor) -> Callable[[Tensor], None]:
+        def arrival(m: Tensor) -> None:
+            account, step = self._accounts[index], self.steps[index]
+            exact = self.composite.exact or step.depth + step.linear == 0
+            relevance = _total(z, m, exact)
+            account.arrived += relevance.sum().item()
+            account.size += relevance.abs().sum().item()
+            if step.rule is not None and step.rule.name == "epsilon":
+                epsilon = dict(step.rule.options)["epsilon"]
+                account.stabilizer += (relevance * epsilon / (z.double().abs() + epsilon)).sum().item()
+
+        return arrival
+
+    def entries(self) -> list[Entry]:
+        """The books, one entry for each operation that relevance reached, in order of the path."""
+        for step in self.steps:
+            if step.folds is not None:  # the linear map before the batch-norm passed its relevance on
+                together, alone = self._accounts[step.index], self._accounts[step.folds]
+                together.passed += alone.passed
+                alone.passed = 0.0
+        kept = [(step, self._accounts[step.index]) for step in self.steps]
+        return [_entry(step, account) for step, account in kept if account.arrived or account.passed]
+
+
+def _entry(step: Step, account: _Account) -> Entry:
+    absorbed = {}
+    if account.stabilizer:
+        absorbed["stabilizer"] = account.stabilizer
+    rest = account.arrived - account.passed - account.stabilizer
+    if rest:
+        rounding = abs(rest) <= step.rounding * account.size
+        absorbed["rounding" if rounding else _cause(step)] = rest
+    return Entry(
+        step.index, step.title, step.module, str(step.rule or ""), account.arrived, account.passed, absorbed
+    )
+
+
+def _cause(step: Step) -> str:
+    """What may have absorbed relevance in this operation."""
+    if not step.linear:
+        return _ABSORBS.get(step.kind, UNACCOUNTED)
+    if step.rule is not None and step.rule.name not in ("zero", "epsilon"):
+        return "bias" if dict(step.rule.options).get("bias") == "absorb" else "rule"
+    return "bias" if step.norm is not None or step.roles[1] is not None else UNACCOUNTED
+
+
+def _total(a: Tensor, m: Tensor, exact: bool) -> Tensor:
+    return (nonzero(a) if exact else a).double() * m.double()
+
+
+class _Tap(torch.autograd.Function):
+    """Identity that tells what passes on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, tell: Callable[[Tensor, Tensor], None]) -> Tensor:
+        ctx.value, ctx.tell = a.detach().clone(), tell
+        return a.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        ctx.tell(ctx.value, grads[0])
+        return grads[0], None

@@ -1,0 +1,173 @@
+"""One operation as its rule sees it on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rootpoint.propagation.step import Step
+
+Cache = dict[tuple[int, str], tuple[list[Tensor], list[tuple[int, int]], Tensor]]
+"""Modified weights by (weight, modification): their sources, the sources' versions, the result."""
+
+
+@dataclass(frozen=True)
+class Back:
+    """What a rule returns, unless it returns the multiplier of the only live input.
+
+    native       multipliers for the operation's own backward, which autograd then runs
+    multiplier   one for each live input (None: nothing)
+    relevance    of the only live input, where a multiplier could not hold it (a = 0)
+    """
+
+    native: Tensor | None = None
+    multiplier: Tensor | Sequence[Tensor | None] | None = None
+    relevance: Tensor | None = None
+
+
+def nonzero(a: Tensor) -> Tensor:
+    """The tensor with 1 in place of 0: relevance is `nonzero(a) · m` where zeros may carry it."""
+    return a + (a == 0)
+
+
+class Call:
+    """One operation, met again on the way back.
+
+    step             what is known of it
+    input, output    the activations a and z
+    weight, bias     of a linear map, with the batch-norm behind it folded in
+    """
+
+    def __init__(self, step: Step, tensors: Sequence[Any], output: Tensor, cache: Cache) -> None:
+        self.step = step
+        self.tensors = tensors
+        self.output = output
+        self._cache = cache
+
+    @property
+    def input(self) -> Tensor:
+        """The only live input, or the first of several."""
+        return self.tensors[self.step.live[0]]
+
+    def relevance(self, m: Tensor) -> Tensor:
+        """R = z · m, the relevance at the output, from its multipliers."""
+        return (nonzero(self.output) if any(self.step.exact) else self.output) * m
+
+    # -- linear maps ---------------------------------------------------------------------------
+
+    @cached_property
+    def weight(self) -> Tensor:
+        weight = self.tensors[self.step.roles[0]]
+        if self.step.norm is None:
+            return weight
+        return weight * self._scale.reshape(-1, *[1] * (weight.dim() - 1))
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        slot = self.step.roles[1]
+        bias = None if slot is None else self.tensors[slot]
+        if self.step.norm is None:
+            return bias
+        mean, _, _, shift = self._norm
+        folded = (-mean if bias is None else bias - mean) * self._scale
+        return folded if shift is None else folded + shift
+
+    @cached_property
+    def _norm(self) -> list[Any]:
+        assert self.step.norm is not None
+        return [None if slot < 0 else self.tensors[slot] for slot in self.step.norm]
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        """γ / √(var + ε) of the folded batch-norm, per output channel."""
+        _, var, gamma, _ = self._norm
+        scale = torch.rsqrt(var + self.step.epsilon)
+        return scale if gamma is None else scale * gamma
+
+    def modified(self, name: str, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """`change(weight)`, computed once for a parameter as long as it is not written to."""
+        slots = [self.step.roles[0], *(s for s in self.step.norm or () if s >= 0)]
+        sources = [self.tensors[slot] for slot in slots]
+        if torch.compiler.is_compiling() or not self.step.persistent:
+            return change(self.weight)
+        key = (sources[0].data_ptr(), f"{self.step.module} {name}")
+        versions = [(t.data_ptr(), t._version) for t in sources]
+        kept = self._cache.get(key)
+        if kept is None or kept[1] != versions:
+            kept = self._cache[key] = (sources, versions, change(self.weight))
+        return kept[2]
+
+    def positive(self) -> Tensor:
+        """w⁺"""
+        return self.modified("positive", lambda w: w.clamp(min=0))
+
+    def negative(self) -> Tensor:
+        """w⁻"""
+        return self.modified("negative", lambda w: w.clamp(max=0))
+
+    def run(self, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The linear map with input `a` and these weights: z = wᵀ a + b."""
+        tensors = list(self.tensors)
+        tensors[self.step.live[0]] = a
+        tensors[self.step.roles[0]] = weight
+        if self.step.roles[1] is not None:
+            tensors[self.step.roles[1]] = bias
+            return self.step.run(tensors)
+        z = self.step.run(tensors)
+        return z if bias is None else z + bias.reshape(-1, *[1] * (z.dim() - 2))
+
+    def transpose(self, s: Tensor, weight: Tensor) -> Tensor:
+        """The linear map with these weights, backwards: c = w s, shaped like the input."""
+        own = TRANSPOSES.get(self.step.name)
+        if own is not None and (c := own(self, s, weight)) is not None:
+            return c
+        with torch.enable_grad():
+            a = self.input.detach().requires_grad_()
+            z = self.run(a, weight)
+        return torch.autograd.grad(z, a, s)[0]
+
+
+def _transpose_dense(call: Call, s: Tensor, weight: Tensor) -> Tensor:
+    return s @ weight
+
+
+def _transpose_convolution(call: Call, s: Tensor, weight: Tensor) -> Tensor | None:
+    """One call of the convolution's own backward, without a forward before it."""
+    step = call.step
+    transposed = "transpose" in step.name
+    tail = ("output_padding", "groups", "dilation") if transposed else ("dilation", "groups")
+    names = ("input", "weight", "bias", "stride", "padding", *tail)
+    given = step.bound(call.tensors, *names)
+    dims = weight.dim() - 2
+    if isinstance(given.get("padding"), str) or call.input.dim() != weight.dim():
+        return None
+
+    def each(name: str, default: int) -> list[int]:
+        value = given.get(name, default)
+        value = list(value) if isinstance(value, list | tuple) else [value]
+        return value * dims if len(value) == 1 else value
+
+    return torch.ops.aten.convolution_backward(
+        s,
+        call.input,
+        weight,
+        None,
+        each("stride", 1),
+        each("padding", 0),
+        each("dilation", 1),
+        transposed,
+        each("output_padding", 0),
+        given.get("groups", 1),
+        [True, False, False],
+    )[0]
+
+
+TRANSPOSES: dict[str, Callable[[Call, Tensor, Tensor], Tensor | None]] = {
+    "linear": _transpose_dense,
+    **{f"conv{t}{d}d": _transpose_convolution for t in ("", "_transpose") for d in (1, 2, 3)},
+}

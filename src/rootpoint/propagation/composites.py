@@ -1,0 +1,270 @@
+"""Which rule where: composites, and the named presets of the field."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from rootpoint.errors import InputError, UnknownNameError
+from rootpoint.propagation import rules
+from rootpoint.propagation.operations import LINEAR
+from rootpoint.propagation.rules import Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rootpoint.propagation.step import Step
+
+DEFAULTS: dict[str, Rule] = {
+    **dict.fromkeys(LINEAR, rules.epsilon()),
+    "activation": rules.passing(),
+    "shift": rules.passing(),
+    "p-norm": rules.proportional(),
+    "normalization": rules.frozen_scale(),
+    "product": rules.uniform(),
+    **dict.fromkeys(
+        ("maximum", "average", "addition", "scaling", "quotient", "batch-norm"), rules.gradient()
+    ),
+}
+"""The rule of each kind of operation where a composite names none."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """A set of operations: those that meet every condition given.
+
+    kind         of the operation ("convolution", "dense", "linear" for both, "maximum", …)
+    operation    the torch function's name ("conv2d")
+    module       glob of the module's path in the model ("features.*")
+    module_type  the module's class or a tuple of classes, or a class name
+    first, last  no linear map lies before it, or after it, on any path
+    depth        share of the path's linear maps before it, from 0 to 1, as (from, to)
+    """
+
+    kind: str | None = None
+    operation: str | None = None
+    module: str | None = None
+    module_type: type | tuple[type, ...] | str | None = None
+    first: bool | None = None
+    last: bool | None = None
+    depth: tuple[float, float] | None = None
+
+    def meets_kind(self, kind: str) -> bool:
+        return self.kind in (None, kind) or (self.kind == "linear" and kind in LINEAR)
+
+    def __contains__(self, step: Step) -> bool:
+        return (
+            self.meets_kind(step.kind)
+            and self.operation in (None, step.name)
+            and (self.module is None or fnmatchcase(step.module, self.module))
+            and self._meets_type(step.module_type)
+            and self.first in (None, step.first)
+            and self.last in (None, step.last)
+            and (self.depth is None or self.depth[0] <= step.reach <= self.depth[1])
+        )
+
+    def _meets_type(self, module_type: type | None) -> bool:
+        wanted = self.module_type
+        if wanted is None:
+            return True
+        if module_type is None:
+            return False
+        if isinstance(wanted, str):
+            return wanted in {cls.__name__ for cls in module_type.__mro__}
+        return issubclass(module_type, wanted)
+
+    def __str__(self) -> str:
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return ", ".join(f"{k} {_brief(v)}" for k, v in given.items() if v is not None) or "anywhere"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "–".join(_brief(v) for v in value)
+    return value.__name__ if isinstance(value, type) else str(value)
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Rules and where they apply: for each operation, the first entry whose place contains it and
+    whose rule is made for its kind; else the kind's default (`DEFAULTS`).
+
+    A composite is a value: it can be printed, compared and shared between models and threads.
+    """
+
+    entries: tuple[tuple[Where, Rule], ...] = ()
+    name: str = "composite"
+
+    def rule(self, step: Step) -> Rule | None:
+        for where, rule in self.entries:
+            if rule.suits(step.kind) and step in where:
+                return rule
+        return DEFAULTS.get(step.kind)
+
+    def override(self, where: Where, rule: Rule) -> Composite:
+        """This composite, but with `rule` at `where`."""
+        return replace(self, entries=((where, rule), *self.entries), name=f"{self.name}, changed")
+
+    def touches(self, kind: str) -> bool:
+        """Whether any entry may give this kind of operation a rule of its own."""
+        return any(r.suits(kind) and w.meets_kind(kind) for w, r in self.entries)
+
+    @property
+    def exact(self) -> bool:
+        """Whether zeros may carry relevance beyond the first linear map."""
+        return any(r.exact and not w.first for w, r in self.entries)
+
+    def __str__(self) -> str:
+        rows = [(str(where), str(rule)) for where, rule in self.entries]
+        rows += [
+            (f"other {kind}" if self.touches(kind) else kind, str(rule))
+            for kind, rule in DEFAULTS.items()
+            if not any(w == Where(kind=kind) or (w == Where(kind="linear") and kind in LINEAR) for w, _ in self.entries)
+        ]
+        width = max(len(place) for place, _ in rows)
+        return "\n".join([self.name, *(f"  {place:<{width}}  {rule}" for place, rule in rows)])
+
+
+_CONVOLUTION = Where(kind="convolution")
+_LINEAR = Where(kind="linear")
+_FIRST = Where(first=True, kind="convolution")
+
+
+def Epsilon(epsilon: float = 1e-6) -> Composite:
+    """LRP-ε on every linear map; ε → 0 is LRP-0, which is gradient × input on bias-free ReLU nets."""
+    return Composite(((_LINEAR, rules.epsilon(epsilon=epsilon)),), "epsilon")
+
+
+def EpsilonPlus(epsilon: float = 1e-6, bias: str = "ignore") -> Composite:
+    """z⁺ on convolutions, ε on dense layers."""
+    plus = (_CONVOLUTION, rules.z_plus(bias=bias))
+    return Composite((plus, (_LINEAR, rules.epsilon(epsilon=epsilon))), "epsilon-plus")
+
+
+def EpsilonPlusFlat(epsilon: float = 1e-6, bias: str = "ignore") -> Composite:
+    """As epsilon-plus, with the flat rule where the first linear map is a convolution."""
+    entries = EpsilonPlus(epsilon, bias).entries
+    return Composite(((_FIRST, rules.flat()), *entries), "epsilon-plus-flat")
+
+
+def EpsilonAlpha2Beta1(epsilon: float = 1e-6, bias: str = "ignore", guard: bool = False) -> Composite:
+    """α2β1 on convolutions, ε on dense layers."""
+    contrast = (_CONVOLUTION, rules.alpha_beta(alpha=2.0, beta=1.0, bias=bias, guard=guard))
+    dense = (_LINEAR, rules.epsilon(epsilon=epsilon))
+    return Composite((contrast, dense), "epsilon-alpha2-beta1")
+
+
+def EpsilonAlpha2Beta1Flat(
+    epsilon: float = 1e-6, bias: str = "ignore", guard: bool = False
+) -> Composite:
+    """As epsilon-alpha2-beta1, with the flat rule where the first linear map is a convolution."""
+    entries = EpsilonAlpha2Beta1(epsilon, bias, guard).entries
+    return Composite(((_FIRST, rules.flat()), *entries), "epsilon-alpha2-beta1-flat")
+
+
+def EpsilonGammaBox(
+    low: float | Tensor | None = None,
+    high: float | Tensor | None = None,
+    epsilon: float = 1e-6,
+    gamma: float = 0.25,
+) -> Composite:
+    """zᴮ on the first convolution, γ on the others, ε on dense layers.
+
+    low, high   the least and greatest value an input can have, after preprocessing (see `box`)
+    """
+    box = (_FIRST, rules.box(low=low, high=high))
+    dense = (_LINEAR, rules.epsilon(epsilon=epsilon))
+    return Composite((box, (_CONVOLUTION, rules.gamma(gamma=gamma)), dense), "epsilon-gamma-box")
+
+
+def Alpha1Beta0(bias: str = "ignore") -> Composite:
+    """α1β0 = z⁺ on every linear map."""
+    return Composite(((_LINEAR, rules.z_plus(bias=bias)),), "alpha1-beta0")
+
+
+def GammaEpsilonZero(gamma: float = 0.25, epsilon: float = 0.25) -> Composite:
+    """γ on the lower half of the path, ε on the next three tenths, LRP-0 on top, zᴮ on pixels.
+
+    After Montavon et al. 2019, LNCS 11700, ch. 10, with ε absolute.
+    """
+    entries = (
+        (_FIRST, rules.box()),
+        (Where(kind="linear", depth=(0.0, 0.5)), rules.gamma(gamma=gamma)),
+        (Where(kind="linear", depth=(0.5, 0.8)), rules.epsilon(epsilon=epsilon)),
+        (_LINEAR, rules.zero()),
+    )
+    return Composite(entries, "gamma-epsilon-zero")
+
+
+_ROOTS: dict[str, Callable[[], Rule]] = {
+    "nearest": rules.w_square,
+    "rescaled-excitations": rules.z_plus,
+    "rescaled-activation": rules.zero,
+    "embedding": rules.w_square,
+}
+
+_MAXIMA: dict[str, Callable[[], Rule]] = {"winner": rules.gradient, "proportional": rules.proportional}
+
+
+def DeepTaylor(
+    input: str = "box",
+    hidden: str = "rescaled-excitations",
+    low: float | Tensor | None = None,
+    high: float | Tensor | None = None,
+    maximum: str = "proportional",
+) -> Composite:
+    """Deep Taylor decomposition: each layer's rule named by its root point.
+
+    input     "box" (pixels between low and high), "embedding" or "nearest" (no bounds), or as hidden
+    hidden    "rescaled-excitations" (z⁺), "rescaled-activation" (LRP-0), "nearest" (w²)
+    maximum   how max-pooling shares: "proportional" or to the "winner"
+    Source: Montavon et al. 2017, Pattern Recognition 65:211.
+    """
+    roots = {**_ROOTS, "box": lambda: rules.box(low=low, high=high)}
+    for name, known in ((input, roots), (hidden, _ROOTS)):
+        if name not in known:
+            raise UnknownNameError("root point", name, known)
+    if maximum not in _MAXIMA:
+        raise UnknownNameError("treatment of maxima", maximum, _MAXIMA)
+    entries = (
+        (Where(first=True, kind="linear"), roots[input]()),
+        (_LINEAR, _ROOTS[hidden]()),
+        (Where(kind="maximum"), _MAXIMA[maximum]()),
+    )
+    return Composite(entries, "deep-taylor")
+
+
+PRESETS: dict[str, Callable[..., Composite]] = {
+    "epsilon": Epsilon,
+    "epsilon-plus": EpsilonPlus,
+    "epsilon-plus-flat": EpsilonPlusFlat,
+    "epsilon-alpha2-beta1": EpsilonAlpha2Beta1,
+    "epsilon-alpha2-beta1-flat": EpsilonAlpha2Beta1Flat,
+    "epsilon-gamma-box": EpsilonGammaBox,
+    "alpha1-beta0": Alpha1Beta0,
+    "gamma-epsilon-zero": GammaEpsilonZero,
+    "deep-taylor": DeepTaylor,
+}
+"""The named composites. A name may carry options: `epsilon-gamma-box(low=-2.1, high=2.6)`."""
+
+
+def composite(name: str | Composite) -> Composite:
+    """The composite called `name`, with options in parentheses if any.
+
+    Raises UnknownNameError for an unknown name, InputError for options it does not have.
+    """
+    if isinstance(name, Composite):
+        return name
+    base, _, options = name.partition("(")
+    if base not in PRESETS:
+        raise UnknownNameError("composite", base, PRESETS)
+    try:
+        call = ast.parse(f"f({options}" if options else "f()", mode="eval").body
+        assert isinstance(call, ast.Call) and not call.args
+        given = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        return PRESETS[base](**given)
+    except (SyntaxError, ValueError, AssertionError, TypeError) as error:
+        raise InputError(f"composite {name!r} cannot be read: {error or 'name=value options only'}") from error

@@ -1,0 +1,506 @@
+"""One backward pass over an unmodified model, in which every operation goes back by a rule.
+
+`Propagation` runs the model's own forward and meets every torch function as it is called. Where the
+rule of an operation is not its gradient, the result gets a way back of its own (`Through`); then
+autograd carries multipliers from the explained score to the input: relevance is a · m.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from rootpoint.errors import UnsupportedOperationError
+from rootpoint.inputs import Inputs, Model, call, check, map_inputs
+from rootpoint.propagation.call import Cache, nonzero
+from rootpoint.propagation.composites import Composite
+from rootpoint.propagation.operations import LINEAR, Operation, operation_of
+from rootpoint.propagation.step import Step, pack, unpack
+from rootpoint.propagation.through import Leave, Memory, Through
+
+_CALLING_A_MODULE = nn.Module._call_impl.__code__
+_MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"}
+_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a tensor that depends on the explained input, while it is not overwritten.
+
+    entry     made from the input by moving, scaling and shifting only
+    nonneg    no value is negative
+    gate      values lie in [0, 1]: in a product it is the gate
+    depth     linear maps on the longest path from the input
+    maps      the linear maps that no other linear map separates from it
+    maker     the step that made it
+    plain     of a linear map: its output before the rule, and its tensors, to fold batch-norm in
+    version   of the tensor when this was known
+    """
+
+    entry: bool
+    nonneg: bool
+    gate: bool
+    depth: int
+    maps: frozenset[Step]
+    maker: Step | None = None
+    plain: tuple[Tensor, list[Tensor]] | None = None
+    version: int = 0
+
+
+class Propagation(TorchFunctionMode):
+    """The forward pass of one explanation; no state outlives it, and the model keeps none of it.
+
+    composite   which rule where; asked once the whole path is known (`settle`)
+    model       for the paths of its modules, in rules by name and in messages
+    weights     modified weights to reuse, see `Call.modified`
+    """
+
+    overwrites = True  # operations in place run in place where nothing stands against it
+
+    def __init__(self, composite: Composite, model: Any = None, weights: Cache | None = None) -> None:
+        super().__init__()
+        self.composite = composite
+        self.steps: list[Step] = []
+        self.facts: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self.memory = Memory()
+        self.weights: Cache = {} if weights is None else weights
+        self.leaves: list[Tensor] = []
+        named = model.named_modules() if isinstance(model, nn.Module) else ()
+        self.paths = {id(module): name for name, module in named}
+
+    # -- beginning and end ---------------------------------------------------------------------
+
+    def enter(self, x: Tensor) -> Tensor:
+        """An explained input as the model gets it; its leaf is appended to `leaves`."""
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = x.detach().clone().requires_grad_()
+            entry = leaf.clone()
+        self.leaves.append(leaf)
+        self.facts[entry] = Facts(True, False, False, 0, frozenset())
+        return entry
+
+    def settle(self, output: Any) -> None:
+        """Choose every step's rule, now that the path to the output is known."""
+        outputs: list[Any] = []
+        pack(output if isinstance(output, tuple | list | dict | Tensor) else vars(output), outputs)
+        deepest = max([step.depth for step in self.steps if step.linear], default=0)
+        for facts in filter(None, map(self.facts.get, outputs)):
+            if facts.maker is not None:
+                facts.maker.uses += 1
+            for step in facts.maps:
+                step.last = True
+        for step in self.steps:
+            step.reach = step.depth / deepest if deepest else 0.0
+            step.rule = step.rule or self.composite.rule(step)
+
+    def forward(self) -> Propagation:
+        return self
+
+    def share(self, value: Tensor, *, inner: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        """R = a · m, where zeros may carry relevance too (`nonzero`)."""
+        exact = True
+        if inner:
+            # No batch-norm is folded over an output that is explained: relevance passes through it.
+            self.facts[value] = facts = replace(self.facts[value], plain=None)
+            exact = self.composite.exact or facts.depth == 0
+        return lambda a, m: (nonzero(a) if exact else a) * m
+
+    # -- meeting operations --------------------------------------------------------------------
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors: list[Tensor] = []
+        packed = pack(args, tensors), pack(kwargs, tensors)
+        live = tuple(i for i, t in enumerate(tensors) if t in self.facts)
+        if not live:
+            self._refuse_strangers(function, tensors)
+            return function(*args, **kwargs)
+        operation = operation_of(function)
+        if operation is None:
+            return self._unlisted(function, args, kwargs)
+        if not torch.is_grad_enabled():
+            return function(*args, **kwargs)
+        step = self._step(function, operation, packed, tensors, live)
+        tensors = [t if i in live or not t.requires_grad else t.detach() for i, t in enumerate(tensors)]
+        return self.visit(step, tensors)
+
+    def visit(self, step: Step, tensors: list[Tensor]) -> Any:
+        """Run one operation on the path, with its way back."""
+        in_place = _in_place(step)
+        if in_place is None:
+            return self._out_of_place(step, tensors)
+        target = tensors[0]
+        by_relu = step.name in ("relu", "relu_")
+        if self.overwrites and _runs_natively(step, self.composite) and not any(step.exact):
+            self.memory.release(target, by_relu=by_relu)
+            result = step.run(tensors)
+            return self._note(step, tensors, target if result is None else result)
+        step.function, step.kwargs, step.args = in_place
+        result = self._out_of_place(step, tensors)
+        facts = self.facts[result]
+        self.memory.release(target)
+        target.copy_(result)
+        self.facts[target] = replace(facts, plain=None, version=target._version)
+        return target
+
+    def _out_of_place(self, step: Step, tensors: list[Tensor]) -> Any:
+        if step.linear:
+            return self._linear(step, tensors)
+        if step.kind == "batch-norm" and (folded := self._fold(step, tensors)) is not None:
+            return folded
+        if step.kind in ("product", "quotient"):
+            tensors = self._without_gates(step, tensors)
+        if _runs_natively(step, self.composite):
+            return self._note(step, tensors, step.run(self._leaving(step, tensors)))
+        with torch.set_grad_enabled(_has_own_graph(step)):
+            result = step.run(self._leaving(step, tensors))
+        if isinstance(result, Tensor):
+            return self._note(step, tensors, self._through(step, result, tensors))
+        value, *rest = result
+        values = (self._through(step, value, tensors), *rest)
+        return self._note(step, tensors, type(result)(values) if rest else values)
+
+    def _linear(self, step: Step, tensors: list[Tensor]) -> Tensor:
+        value = step.run(self._leaving(step, tensors))
+        out = self._through(step, value, tensors)
+        self._note(step, tensors, out)
+        if step.name in _FOLDABLE and (step.kind == "convolution" or value.dim() == 2):
+            self.facts[out] = replace(self.facts[out], plain=(value, tensors))
+        return out
+
+    def _fold(self, norm: Step, tensors: list[Tensor]) -> Tensor | None:
+        """The linear map before a batch-norm and the batch-norm as one linear map, if they are."""
+        given = norm.bound(tensors, *_BATCH_NORM)
+        facts = self.facts[given["input"]]
+        if facts.plain is None or facts.version != given["input"]._version:
+            return None
+        plain, own = facts.plain
+        linear = facts.maker
+        assert linear is not None
+        statistics = [given.get(n) for n in ("running_mean", "running_var", "weight", "bias")]
+        together, slots = list(own), []
+        for tensor in statistics:
+            slots.append(-1 if tensor is None else len(together))
+            together += [] if tensor is None else [tensor]
+        step = replace(
+            linear,
+            index=norm.index,
+            norm=tuple(slots),
+            epsilon=given.get("eps", 1e-5),
+            folds=linear.index,
+        )
+        step.uses = step.relu_uses = 0
+        linear.uses -= 1
+        self.steps[norm.index] = step
+        value = norm.run([plain if t is given["input"] else t for t in tensors])
+        out = self._through(step, value, together)
+        return self._note(step, own, out)
+
+    def _through(self, step: Step, value: Tensor, tensors: list[Tensor]) -> Tensor:
+        return Through.apply(step, self.weights, self.memory, value, *tensors)  # pyright: ignore
+
+    def _leaving(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
+        """The tensors as operands of an operation that gives nothing to zeros."""
+        if not any(step.exact) or step.kind in ("movement", "maximum"):
+            return tensors
+        exact = {slot for slot, exact in zip(step.live, step.exact, strict=True) if exact}
+        return [Leave.apply(t) if i in exact else t for i, t in enumerate(tensors)]  # pyright: ignore
+
+    def _without_gates(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
+        """In a product with gates and in a quotient, the signal takes all: the rest is constant."""
+        if len(step.live) < 2:
+            return tensors
+        if step.kind == "quotient":
+            signals = step.live[:1]
+        else:
+            signals = tuple(i for i in step.live if not self.facts[tensors[i]].gate)
+        if not signals or self.composite.touches("product"):
+            return tensors
+        step.exact = tuple(e for i, e in zip(step.live, step.exact, strict=True) if i in signals)
+        dropped = set(step.live) - set(signals)
+        step.live = signals
+        if len(signals) == 1 and step.kind == "product":
+            step.kind = "scaling"
+        return [t.detach() if i in dropped else t for i, t in enumerate(tensors)]
+
+    # -- what is known -------------------------------------------------------------------------
+
+    def _step(
+        self,
+        function: Callable[..., Any],
+        operation: Operation,
+        packed: tuple[Any, Any],
+        tensors: list[Tensor],
+        live: tuple[int, ...],
+    ) -> Step:
+        known = [self._facts(tensors[i]) for i in live]
+        depth = max(f.depth for f in known)
+        module = _calling_module()
+        step = Step(
+            index=len(self.steps),
+            function=function,
+            operation=operation,
+            kind=operation.kind,
+            args=packed[0],
+            kwargs=packed[1],
+            live=live,
+            exact=tuple(self.composite.exact or f.depth == 0 for f in known),
+            module=self.paths.get(id(module), type(module).__name__ if module else ""),
+            module_type=type(module) if module is not None else None,
+            nonneg=known[0].nonneg,
+            depth=depth,
+        )
+        _specify(step, tensors, entry=all(f.entry for f in known))
+        if step.kind == "refused":
+            raise self._unsupported(function, "a constant divided by it")
+        relu = step.name in ("relu", "relu_")
+        for facts in known:
+            if facts.maker is not None:
+                facts.maker.uses += 1
+                facts.maker.relu_uses += relu
+        self.steps.append(step)
+        return step
+
+    def _facts(self, tensor: Tensor) -> Facts:
+        """The facts of a live tensor; if it was overwritten through a view, only what still holds."""
+        facts: Facts = self.facts[tensor]
+        if facts.version == tensor._version:
+            return facts
+        return replace(facts, nonneg=False, gate=False, plain=None, maker=None)
+
+    def _note(self, step: Step, tensors: list[Tensor], result: Any) -> Any:
+        """Record what is known of the result."""
+        known = [self.facts[tensors[i]] for i in step.live]
+        maps = frozenset((step,)) if step.linear else frozenset().union(*(f.maps for f in known))
+        moved = step.kind in ("movement", "shift")
+        facts = Facts(
+            entry=moved and all(f.entry for f in known),
+            nonneg=_nonneg(step, tensors, all(f.nonneg for f in known)),
+            gate=step.operation.gate or (step.kind == "movement" and all(f.gate for f in known)),
+            depth=max(f.depth for f in known) + step.linear,
+            maps=maps,
+            maker=step if step.linear else None,
+        )
+        outputs: list[Tensor] = []
+        pack(result, outputs)
+        for out in outputs:
+            if out.requires_grad:
+                self.facts[out] = replace(facts, version=out._version)
+        step.shape = tuple(outputs[0].shape) if outputs else ()
+        return result
+
+    # -- what cannot be explained --------------------------------------------------------------
+
+    def _unlisted(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """A function that is not in the table: piece by piece if it is written in Python."""
+        if isinstance(function, types.FunctionType):
+            with self:
+                return _without_override_check(function)(*args, **kwargs)
+        result = function(*args, **kwargs)
+        outputs: list[Tensor] = []
+        pack(result, outputs)
+        if any(t.requires_grad for t in outputs) and not _is_passive(function):
+            raise self._unsupported(function, "")
+        return result
+
+    def _refuse_strangers(self, function: Any, tensors: list[Tensor]) -> None:
+        """Raise if a tensor depends on the input by operations that were not met."""
+        for t in tensors:
+            if t.grad_fn is not None and _reaches(t, self.leaves):
+                raise self._unsupported(
+                    function, "its operand was computed from the input where operations cannot be "
+                    "seen (TorchScript, a C++ extension, a view written to through its base)"
+                )
+
+    def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
+        name = torch.overrides.resolve_name(function) or getattr(function, "__qualname__", str(function))
+        module = _calling_module()
+        path = self.paths.get(id(module), "") if module is not None else ""
+        kind = type(module).__name__ if module is not None else "a function"
+        return UnsupportedOperationError(
+            f"no rule for {name}, on the path from the input to the explained output"
+            f"{f' ({why})' if why else ''}\n"
+            f"  in {path or 'the model'} ({kind}), {_model_line()}\n"
+            f"  Register one with @rootpoint.rule(\"...\", operation={name}), or explain the features "
+            f'before it with at="..."'
+        )
+
+
+def inspect(model: Model, inputs: Inputs, composite: Composite) -> tuple[Step, ...]:
+    """The operations on the path from the inputs to the output, in order, each with its rule.
+
+    Cost: one forward.
+    """
+    check(model, inputs)
+    engine = Propagation(composite, model)
+    with torch.inference_mode(False), torch.enable_grad():
+        with engine:
+            output = call(model, map_inputs(engine.enter, inputs))
+        engine.settle(output)
+    return tuple(engine.steps)
+
+
+def _specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
+    """Refine the kind by which operands are live, and find weights."""
+    kind, name = step.kind, step.name.rstrip("_") if step.operation.functional else step.name
+    floating = [i for i, t in enumerate(tensors) if t.is_floating_point()]
+    if kind in LINEAR:
+        names = ("input", "weight", "bias")
+        places = [step.args[i] if i < len(step.args) else step.kwargs.get(names[i]) for i in range(3)]
+        if len(step.live) == 1 and step.live[0] == places[0]:
+            step.roles = (places[1], places[2])
+        else:
+            step.kind = "product"
+    elif kind == "product" and name in _MATRIX_PRODUCTS and len(step.live) == 1 and len(floating) == 2:
+        step.kind = "dense"
+        step.roles = (next(i for i in floating if i not in step.live), None)
+    elif kind == "product" and len(step.live) == 1:
+        step.kind = "scaling"
+    elif kind == "quotient" and len(step.args) > 0 and step.args[0] not in step.live[:1]:
+        step.kind = "refused"
+    elif kind == "quotient" and name in ("__rdiv__", "__rtruediv__"):
+        step.kind = "refused"
+    if step.linear:
+        step.persistent = isinstance(tensors[step.roles[0]], nn.Parameter)
+    if entry and len(step.live) == 1 and step.kind in ("addition", "scaling", "quotient", "batch-norm"):
+        step.kind = "shift"
+
+
+def _runs_natively(step: Step, composite: Composite) -> bool:
+    """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
+    if step.kind == "movement":
+        return True
+    if step.kind == "activation" and step.name in ("relu", "relu_"):
+        return not any(step.exact) and not composite.touches("activation")
+    native = step.kind in ("average", "maximum", "addition", "scaling", "quotient", "batch-norm")
+    return native and not composite.touches(step.kind)
+
+
+def _has_own_graph(step: Step) -> bool:
+    """Whether rules of this kind use the operation's own backward."""
+    return step.kind not in ("activation", "shift", "normalization", "p-norm")
+
+
+def _nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
+    """Whether the result is known to be non-negative."""
+    sign, name = step.operation.sign, step.name.rstrip("_")
+    if sign == "always":
+        return True
+    if name in ("hardtanh", "clamp", "clip"):
+        given = step.bound(tensors, "input", "min")
+        low = given.get("min", given.get("min_val"))
+        return isinstance(low, int | float) and low >= 0
+    if sign != "kept" or not inputs:
+        return False
+    if name == "interpolate" and "bicubic" in (*step.args, step.kwargs.get("mode")):
+        return False
+    constants = [t for i, t in enumerate(tensors) if i not in step.live and t.is_floating_point()]
+    numbers = [*step.args, step.kwargs.get("value"), step.kwargs.get("other"), step.kwargs.get("alpha")]
+    if step.kind == "movement" and name not in ("pad", "constant_pad_nd", "masked_fill", "where"):
+        numbers = []
+    negative = any(isinstance(n, int | float) and type(n) is not bool and n < 0 for n in numbers if type(n) in (int, float))
+    return not constants and not negative
+
+
+def _in_place(step: Step) -> tuple[Callable[..., Any], dict[str, Any], list[Any]] | None:
+    """For an in-place operation: the function and arguments that do the same out of place."""
+    if step.operation.functional is not None:
+        return step.operation.functional, step.kwargs, step.args
+    if step.name in ("__setitem__",):
+        return _set_item, step.kwargs, step.args
+    position = _inplace_position(step.function)
+    if position is None:
+        return None
+    if position < len(step.args) and step.args[position] is True:
+        return step.function, step.kwargs, [*step.args[:position], False, *step.args[position + 1 :]]
+    if step.kwargs.get("inplace") is True:
+        return step.function, {**step.kwargs, "inplace": False}, step.args
+    return None
+
+
+def _set_item(target: Tensor, index: Any, value: Any) -> Tensor:
+    result = target.clone()
+    result[index] = value
+    return result
+
+
+@cache
+def _inplace_position(function: Any) -> int | None:
+    """The position of a Python function's parameter `inplace`, if it has one."""
+    if not isinstance(function, types.FunctionType):
+        return None
+    names = list(signature(function).parameters)
+    return names.index("inplace") if "inplace" in names else None
+
+
+def _is_passive(function: Any) -> bool:
+    """Attribute access such as `x.data` or `x.grad_fn`, which computes nothing."""
+    return getattr(function, "__name__", "") == "__get__"
+
+
+@cache
+def _without_override_check(function: types.FunctionType) -> types.FunctionType:
+    """A copy of one of torch's Python functions that runs instead of asking the mode again."""
+
+    def no(*_: Any) -> bool:
+        return False
+
+    checks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    names = {**function.__globals__, **dict.fromkeys(checks, no)}
+    copy = types.FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _reaches(tensor: Tensor, leaves: list[Tensor]) -> bool:
+    """Whether a tensor's graph leads back to an explained input."""
+    seen: set[Any] = set()
+    waiting: list[Any] = [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if any(getattr(node, "variable", None) is leaf for leaf in leaves):
+            return True
+        waiting += [following for following, _ in node.next_functions]
+    return False
+
+
+def _calling_module() -> nn.Module | None:
+    """The innermost module whose forward is running."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is _CALLING_A_MODULE:
+            return frame.f_locals["self"]
+        frame = frame.f_back
+    return None
+
+
+def _model_line() -> str:
+    """The line of the user's code that called the operation: the innermost outside torch and us."""
+    import linecache
+
+    frame = sys._getframe(1)
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("torch", "rootpoint"):
+            path, line = frame.f_code.co_filename, frame.f_lineno
+            return f"{path.rpartition('/')[2]}:{line}:  {linecache.getline(path, line).strip()}"
+        frame = frame.f_back
+    return "unknown line"

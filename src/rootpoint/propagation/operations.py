@@ -1,0 +1,150 @@
+"""The kind of every torch function that relevance can meet.
+
+An operation's kind says which rules apply to it; the facts beside it say what the engine may
+conclude from it. Functions not listed are run piece by piece if they are written in Python, and
+refused if they are not (`UnsupportedOperationError`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+Function = Callable[..., Any]
+
+LINEAR = ("convolution", "dense")
+"""Kinds of linear maps with weights of their own; `kind="linear"` in a composite means both."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is known of one torch function.
+
+    kind         which rules apply
+    roles        of a linear map with weights: the positions of input, weight and bias
+    sign         whether the output is non-negative: "never" known, "always", or "kept" from inputs
+    gate         the output lies in [0, 1]: in a product it is the gate, not the signal
+    functional   of an in-place function: the one that computes the same out of place
+    """
+
+    name: str
+    kind: str
+    roles: tuple[int, int, int | None] | None = None
+    sign: str = "never"
+    gate: bool = False
+    functional: Function | None = None
+
+
+def operation_of(function: Function) -> Operation | None:
+    """The record of a torch function, or None if it is not listed."""
+    return TABLE.get(function)
+
+
+_SPACES = (torch, torch.Tensor, F, torch._C._nn, torch.special, torch.linalg)
+
+_SIMPLE = {
+    # Only data moves: autograd already carries multipliers to where they belong.
+    "movement": """
+        view reshape flatten unflatten ravel permute transpose t swapaxes swapdims movedim moveaxis
+        squeeze unsqueeze expand expand_as broadcast_to broadcast_tensors repeat repeat_interleave
+        tile cat concat concatenate stack hstack vstack dstack column_stack row_stack split
+        split_with_sizes chunk tensor_split hsplit vsplit dsplit unbind narrow select __getitem__
+        index_select gather take take_along_dim masked_select flip fliplr flipud roll rot90 pad
+        constant_pad_nd clone contiguous to type type_as float double half bfloat16 cpu cuda
+        view_as reshape_as alias pixel_shuffle pixel_unshuffle channel_shuffle
+        native_channel_shuffle unfold tril triu diagonal diag diag_embed where masked_fill
+        masked_scatter scatter index_put index_copy index_fill atleast_1d atleast_2d atleast_3d
+        meshgrid positive dropout dropout1d dropout2d dropout3d alpha_dropout
+        feature_alpha_dropout feature_dropout adjoint __setitem__ copy requires_grad_ real
+    """,
+    # Linear, with weights fixed by the operation itself. In multipliers the z-rule is the gradient.
+    "average": """
+        avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
+        adaptive_avg_pool3d mean sum nansum nanmean interpolate upsample upsample_bilinear
+        upsample_nearest cumsum fold trace
+    """,
+    "maximum": """
+        max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
+        max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+        adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
+        adaptive_max_pool3d_with_indices amax max maximum fmax topk sort kthvalue median
+        amin min minimum fmin
+    """,
+    "p-norm": "lp_pool1d lp_pool2d lp_pool3d norm vector_norm",
+    "addition": "add sub subtract rsub __radd__ __rsub__",
+    "product": "mul multiply __rmul__ neg negative bmm einsum matmul mm mv dot vdot inner outer",
+    "quotient": "div divide true_divide __rdiv__ __rtruediv__",
+    "normalization": "layer_norm group_norm instance_norm rms_norm",
+    "batch-norm": "batch_norm",
+}
+
+_LINEAR = {
+    "convolution": """
+        conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    """,
+    "dense": "linear",
+}
+
+# Activations y = f(x): relevance passes unchanged. Those in [0, 1] can be gates.
+_ACTIVATIONS = {
+    "never": """
+        leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish tanh softsign tanhshrink
+        hardshrink softshrink hardtanh clamp clip threshold logsigmoid sin asinh atan sinh
+        expm1 log1p log erf cos clamp_max local_response_norm
+    """,
+    "always": "relu relu6 clamp_min softplus exp square abs absolute sqrt",
+    "gate": "sigmoid hardsigmoid expit",
+    "kept": "pow __pow__ float_power",
+}
+
+
+def _build() -> dict[Function, Operation]:
+    table: dict[Function, Operation] = {}
+
+    def enter(name: str, operation: Operation) -> None:
+        for space in _SPACES:
+            if (function := getattr(space, name, None)) is not None:
+                table.setdefault(function, operation)
+
+    for kind, names in _SIMPLE.items():
+        for name in names.split():
+            kept = kind in ("movement", "average", "maximum", "addition", "product", "quotient")
+            signed = name in ("sub", "subtract", "rsub", "__rsub__", "neg", "negative")
+            sign = "kept" if kept and not signed else "always" if kind == "p-norm" else "never"
+            enter(name, Operation(name, kind, sign=sign))
+    for kind, names in _LINEAR.items():
+        for name in names.split():
+            enter(name, Operation(name, kind, roles=(0, 1, 2)))
+    for sign, names in _ACTIVATIONS.items():
+        for name in names.split():
+            gate = sign == "gate"
+            enter(name, Operation(name, "activation", sign="always" if gate else sign, gate=gate))
+    _enter_properties(table)
+    _enter_in_place(table)
+    return table
+
+
+def _enter_properties(table: dict[Function, Operation]) -> None:
+    """`x.T` and its like are functions too: the getters of their descriptors."""
+    for name in ("T", "mT", "H", "mH"):
+        table[getattr(torch.Tensor, name).__get__] = Operation(name, "movement", sign="kept")
+
+
+def _enter_in_place(table: dict[Function, Operation]) -> None:
+    """For every operation, `operation_` does the same in place."""
+    by_name = {operation.name: operation for operation in table.values()}
+    for name, operation in by_name.items():
+        for space in _SPACES:
+            function = getattr(space, f"{name}_", None)
+            functional = getattr(space, name, None) or getattr(torch, name, None)
+            if function is None or name.endswith("_") or functional is None:
+                continue
+            facts = {**vars(operation), "name": f"{name}_", "functional": functional}
+            table.setdefault(function, Operation(**facts))
+
+
+TABLE = _build()

@@ -1,0 +1,237 @@
+"""Rules for linear maps with weights: convolutions, dense layers, products with a constant.
+
+Notation: a input, w weights, b bias, z_ij = a_i w_ij, z_j = Σ_i z_ij + b_j, R_j relevance at output
+j; x⁺ = max(0, x), x⁻ = min(0, x). Costs count forwards F of the map itself, beside the model's own;
+a backward costs one F. `bias="absorb"` puts b into the denominators, where it takes its share;
+`bias="ignore"` shares everything among the inputs. `epsilon` is added to denominators with their
+sign, sign(0) = +1; without it 0/0 = 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rootpoint.errors import InputError
+from rootpoint.propagation.call import Back, Call
+from rootpoint.propagation.operations import LINEAR
+from rootpoint.propagation.rules import rule
+
+
+def share(r: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
+    """R / z, the relevance per unit of z; 0/0 = 0. Overwrites `z`."""
+    if epsilon:
+        return r / z.add_(torch.where(z < 0, -epsilon, epsilon))
+    return r / z.masked_fill_(z == 0, torch.inf)
+
+
+def _with_bias(z: Tensor, call: Call, bias: str, sign: int = 0) -> Tensor:
+    """z without the bias (`ignore`), or with the part of it that has this sign (0: all)."""
+    b = _bias(call, z, sign)
+    if b is None or bias == "ignore":
+        return z
+    if bias != "absorb":
+        raise InputError(f"bias={bias!r}; choose 'absorb' or 'ignore'")
+    return z + b
+
+
+def _bias(call: Call, z: Tensor, sign: int = 0) -> Tensor | None:
+    """The bias, or the part of it that has this sign, shaped to be added to the output."""
+    b = call.bias
+    if b is None:
+        return None
+    b = b.clamp(min=0) if sign > 0 else b.clamp(max=0) if sign < 0 else b
+    return b if call.step.name == "linear" else b.reshape(-1, *[1] * (z.dim() - 2))
+
+
+def _without_bias(call: Call) -> Tensor:
+    b = _bias(call, call.output)
+    return call.output if b is None else call.output - b
+
+
+def _positive(call: Call, bias: str = "ignore") -> Tensor:
+    """Σ_i z_ij⁺: the positive contributions to each output (with b⁺ if it absorbs)."""
+    a = call.input
+    b = call.bias if bias == "absorb" else None
+    b = None if b is None else b.clamp(min=0)
+    if call.step.nonneg:
+        return call.run(a, call.positive(), b)
+    return call.run(a.clamp(min=0), call.positive(), b) + call.run(a.clamp(max=0), call.negative())
+
+
+def _negative(call: Call, positive: Tensor, bias: str) -> Tensor:
+    """Σ_i z_ij⁻ as z − Σ_i z_ij⁺; differences below rounding are an empty side, zero."""
+    whole = call.output if bias == "absorb" else _without_bias(call)
+    negative = torch.sub(whole, positive)
+    noise = positive.abs().mul_(8 * torch.finfo(positive.dtype).eps)
+    return negative.masked_fill_(negative > -noise, 0)
+
+
+def _back_positive(call: Call, s: Tensor) -> Tensor:
+    """Multipliers of the positive contributions: w⁺ where a ≥ 0, w⁻ where a < 0."""
+    m = call.transpose(s, call.positive())
+    if call.step.nonneg:
+        return m
+    return torch.where(call.input < 0, call.transpose(s, call.negative()), m)
+
+
+def _back_negative(call: Call, s: Tensor) -> Tensor:
+    """Multipliers of the negative contributions: w⁻ where a ≥ 0, w⁺ where a < 0."""
+    m = call.transpose(s, call.negative())
+    if call.step.nonneg:
+        return m
+    return torch.where(call.input < 0, call.transpose(s, call.positive()), m)
+
+
+@rule("zero", kinds=LINEAR)
+def zero(call: Call, m: Tensor) -> Back:
+    """LRP-0: R_i = Σ_j z_ij / z_j · R_j; the bias absorbs its share.
+
+    The root point is the rescaled activation, ã = a − t·a. Cost: one backward.
+    Source: Bach et al. 2015, PLOS ONE 10(7):e0130140.
+    """
+    return Back(native=m)
+
+
+@rule("epsilon", kinds=LINEAR)
+def epsilon(call: Call, m: Tensor, *, epsilon: float = 1e-6) -> Back:
+    """LRP-ε: R_i = Σ_j z_ij / (z_j + ε·sign z_j) · R_j; bias and ε absorb their shares.
+
+    As multipliers: m_i = Σ_j w_ij m_j |z_j| / (|z_j| + ε). Cost: one backward.
+    Source: Bach et al. 2015, PLOS ONE 10(7):e0130140.
+    """
+    return Back(native=torch.addcdiv(m, m, call.output.abs().add_(epsilon), value=-epsilon))
+
+
+@rule("z-plus", kinds=LINEAR)
+def z_plus(call: Call, m: Tensor, *, bias: str = "ignore", epsilon: float = 0.0) -> Tensor:
+    """LRP-z⁺: R_i = Σ_j z_ij⁺ / Σ_i z_ij⁺ · R_j, z_ij⁺ the positive part of a_i w_ij.
+
+    The root point is the rescaled excitations, ã = a − t·a⊙1[w>0]. Conserves where an output has a
+    positive contribution. Cost: one forward, one backward; twice that if a may be negative.
+    Source: Montavon et al. 2017, Pattern Recognition 65:211; α1β0 of Bach et al. 2015.
+    """
+    return _back_positive(call, share(call.relevance(m), _positive(call, bias), epsilon))
+
+
+@rule("alpha-beta", kinds=LINEAR)
+def alpha_beta(
+    call: Call,
+    m: Tensor,
+    *,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    bias: str = "ignore",
+    epsilon: float = 0.0,
+    guard: bool = False,
+) -> Tensor:
+    """LRP-αβ: R_i = Σ_j (α z_ij⁺ / Σ_i z_ij⁺ − β z_ij⁻ / Σ_i z_ij⁻) · R_j, α − β = 1.
+
+    Conserves where an output has contributions of both signs; elsewhere the sum is multiplied by α
+    (or −β), unless `guard` gives such outputs α1β0. Cost: one forward, two backwards; twice the
+    forward and the backwards if a may be negative. Source: Bach et al. 2015.
+    """
+    if abs(alpha - beta - 1) > 1e-9 or beta < 0:
+        raise InputError(f"alpha-beta needs α − β = 1 and β ≥ 0, not α={alpha}, β={beta}")
+    r = call.relevance(m)
+    positive = _positive(call, bias)
+    if beta == 0:
+        return _back_positive(call, share(r, positive, epsilon))
+    negative = _negative(call, positive, bias)
+    up = alpha * r
+    if guard:
+        up = torch.where(negative == 0, r, torch.where(positive == 0, 0, up))
+    down = r - up  # −β R, as α − β = 1
+    m_positive = _back_positive(call, share(up, positive, epsilon))
+    return m_positive + _back_negative(call, share(down, negative, epsilon))
+
+
+@rule("gamma", kinds=LINEAR)
+def gamma(
+    call: Call, m: Tensor, *, gamma: float = 0.25, bias: str = "absorb", epsilon: float = 0.0
+) -> Tensor | Back:
+    """LRP-γ: R_i = Σ_j (z_ij + γ z_ij^s) / Σ_i (z_ij + γ z_ij^s) · R_j, s the sign of z_j.
+
+    Favours contributions of the output's own sign; for a ≥ 0 and z > 0 these are the weights
+    w + γw⁺. γ = 0 is LRP-0, γ → ∞ is z⁺. Cost: one forward, one backward if a ≥ 0 and only ReLUs
+    follow; else one backward more (and twice the forward if a may be negative).
+    Source: Montavon et al. 2019, LNCS 11700, ch. 10; for either sign: Andéol et al. 2021.
+    """
+    z, r = call.output, call.relevance(m)
+    step = call.step
+    if step.nonneg and step.rectified:
+        raised = call.modified(f"gamma {gamma}", lambda w: w.clamp(min=0).mul_(gamma).add_(w))
+        b = call.bias
+        b = None if b is None or bias == "ignore" else b + gamma * b.clamp(min=0)
+        s = share(r, call.run(call.input, raised, b), epsilon)
+        return call.transpose(s, raised)
+    whole = z if bias == "absorb" else _without_bias(call)
+    positive = _positive(call, bias)
+    favoured = torch.where(z > 0, positive, whole - positive)
+    s = share(r, favoured.mul_(gamma).add_(whole), epsilon)
+    below = torch.where(z > 0, 0, s)
+    # w + γw⁺ where z > 0 and w + γw⁻ = (1+γ)w − γw⁺ where z < 0: two backwards, one of them native
+    return Back(
+        native=s + gamma * below,
+        multiplier=_back_positive(call, gamma * (s - 2 * below)),
+    )
+
+
+@rule("box", kinds=LINEAR, exact=True)
+def box(
+    call: Call, m: Tensor, *, low: float | Tensor | None = None, high: float | Tensor | None = None
+) -> Back:
+    """LRP-zᴮ, for inputs known to lie in a box l ≤ x ≤ h, such as pixels:
+
+    R_i = Σ_j (x_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) / Σ_i (…) · R_j.
+
+    low, high   numbers, one per channel (C, 1, 1), or like the input; None: the least and greatest
+                value of each sample's own input
+    The bias cancels. Conserves. Cost: three forwards, three backwards, of the first layer only.
+    Source: Montavon et al. 2017, Pattern Recognition 65:211.
+    """
+    x = call.input
+    low, high = _bound(low, x, torch.amin), _bound(high, x, torch.amax)
+    positive, negative = call.positive(), call.negative()
+    z = _without_bias(call) - call.run(low, positive) - call.run(high, negative)
+    s = share(call.relevance(m), z)
+    r = x * call.transpose(s, call.weight)
+    r = r - low * call.transpose(s, positive) - high * call.transpose(s, negative)
+    return Back(relevance=r)
+
+
+def _bound(bound: float | Tensor | None, x: Tensor, extreme: object) -> Tensor:
+    if bound is None:
+        assert callable(extreme)
+        bound = extreme(x, dim=tuple(range(1, x.dim())), keepdim=True)
+    bound = torch.as_tensor(bound, dtype=x.dtype, device=x.device)
+    try:
+        return bound.expand_as(x)
+    except RuntimeError as error:
+        raise InputError(
+            f"a box bound of shape {tuple(bound.shape)} does not fit the input {tuple(x.shape)}"
+        ) from error
+
+
+@rule("w-square", kinds=LINEAR, exact=True)
+def w_square(call: Call, m: Tensor) -> Back:
+    """LRP-w²: R_i = Σ_j w_ij² / Σ_i w_ij² · R_j, whatever the input.
+
+    The root point is the nearest root, ã = a − t·w, for inputs without bounds. Conserves.
+    Cost: one forward, one backward. Source: Montavon et al. 2017, Pattern Recognition 65:211.
+    """
+    squared = call.modified("squared", torch.square)
+    s = share(call.relevance(m), call.run(torch.ones_like(call.input), squared))
+    return Back(relevance=call.transpose(s, squared))
+
+
+@rule("flat", kinds=LINEAR, exact=True)
+def flat(call: Call, m: Tensor) -> Back:
+    """LRP-flat: R_i = Σ_j 1 / (number of inputs of j) · R_j; padding is no input. Conserves.
+
+    Says where in the input the decision lies, not in which values. Cost: one forward, one backward.
+    Source: Lapuschkin et al. 2019, Nature Communications 10:1096.
+    """
+    ones = call.modified("flat", torch.ones_like)
+    s = share(call.relevance(m), call.run(torch.ones_like(call.input), ones))
+    return Back(relevance=call.transpose(s, ones))

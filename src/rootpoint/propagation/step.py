@@ -1,0 +1,122 @@
+"""One operation as the forward pass met it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from rootpoint.propagation.operations import LINEAR, Operation
+
+if TYPE_CHECKING:
+    from rootpoint.propagation.rules import Rule
+
+
+class Slot(int):
+    """The place of a tensor among the arguments of a step."""
+
+
+def pack(arguments: Any, tensors: list[Any]) -> Any:
+    """The arguments with each tensor moved to `tensors` and replaced by its Slot."""
+    if isinstance(arguments, Tensor):
+        tensors.append(arguments)
+        return Slot(len(tensors) - 1)
+    if isinstance(arguments, tuple | list):
+        return [pack(a, tensors) for a in arguments]
+    if isinstance(arguments, dict):
+        return {name: pack(a, tensors) for name, a in arguments.items()}
+    return arguments
+
+
+def unpack(arguments: Any, tensors: Any) -> Any:
+    """The inverse of `pack`."""
+    if isinstance(arguments, Slot):
+        return tensors[arguments]
+    if isinstance(arguments, list):
+        return [unpack(a, tensors) for a in arguments]
+    if isinstance(arguments, dict):
+        return {name: unpack(a, tensors) for name, a in arguments.items()}
+    return arguments
+
+
+@dataclass(eq=False)
+class Step:
+    """What is known of one operation on the path from the explained input to the output.
+
+    live        which of its tensors depend on the explained input
+    exact       which of those keep relevance where they are zero (see `nonzero`)
+    roles       slots of weight and bias of a linear map
+    persistent  its weight is a parameter of the model, the same at every call
+    nonneg      the live input is known to be non-negative
+    depth       how many linear maps lie on the longest path before it
+    norm        slots of a batch-norm folded in: mean, variance, scale, shift (-1: absent)
+    folds       index of the step that is the linear map alone
+    uses        how often its output was used, and how often by a ReLU
+    last        no other linear map lies between it and the output
+    rounding    relative size of rounding errors in its sums
+    reach       its depth as a share of the whole path's, from 0 to 1
+    rule        set when the whole path is known
+    """
+
+    index: int
+    function: Callable[..., Any]
+    operation: Operation
+    kind: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    live: tuple[int, ...]
+    exact: tuple[bool, ...]
+    module: str
+    module_type: type | None
+    roles: tuple[int, int | None] = (-1, None)
+    norm: tuple[int, ...] | None = None
+    epsilon: float = 0.0
+    folds: int | None = None
+    persistent: bool = False
+    nonneg: bool = False
+    depth: int = 0
+    shape: tuple[int, ...] = ()
+    uses: int = 0
+    relu_uses: int = 0
+    last: bool = False
+    rounding: float = 1e-5
+    reach: float = 0.0
+    rule: Rule | None = None
+
+    @property
+    def name(self) -> str:
+        return self.operation.name
+
+    @property
+    def title(self) -> str:
+        """The operation's name, with what is folded into it."""
+        return self.name if self.norm is None else f"{self.name} + batch_norm"
+
+    @property
+    def position(self) -> str:
+        """Where a linear map lies on the path: first, last, or nothing."""
+        return "first" if self.first and self.linear else "last" if self.last else ""
+
+    @property
+    def first(self) -> bool:
+        return self.depth == 0
+
+    @property
+    def linear(self) -> bool:
+        return self.kind in LINEAR
+
+    @property
+    def rectified(self) -> bool:
+        """Every use of the output is a ReLU: outputs ≤ 0 get no relevance."""
+        return self.uses == self.relu_uses > 0
+
+    def run(self, tensors: Any) -> Any:
+        """The operation on other tensors."""
+        return self.function(*unpack(self.args, tensors), **unpack(self.kwargs, tensors))
+
+    def bound(self, tensors: Any, *names: str) -> dict[str, Any]:
+        """The arguments by name, given the names of the positional ones."""
+        positional = zip(names, unpack(self.args, tensors), strict=False)
+        return dict(positional) | unpack(self.kwargs, tensors)

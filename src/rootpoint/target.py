@@ -1,0 +1,90 @@
+"""Which score is explained: from the model's output to one number per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from rootpoint.errors import InputError
+
+Index: TypeAlias = "int | tuple[int, ...]"
+Target: TypeAlias = "Index | str | Sequence[Index] | Tensor | Callable[[Any], Tensor]"
+
+
+def scores(output: Any, target: Target, batch: int) -> tuple[Tensor, Target]:
+    """The explained score of each sample, shape (B,), and the target as resolved.
+
+    output   the model's output, (B, …); with a function as target, whatever the model returns
+    target   see `rootpoint.explain`; "predicted" is the class with the highest score, or the single
+             output of a model that has one
+    Raises InputError for a target that does not fit the output.
+    """
+    if callable(target):
+        return _chosen_by(target, output, batch), target
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"the model returns a {type(output).__name__}, not a tensor: give as target a function "
+            "from this output to one score per sample"
+        )
+    if output.dim() == 0 or output.shape[0] != batch:
+        raise InputError(
+            f"the model's output has shape {tuple(output.shape)} for {batch} samples: the first "
+            "dimension must be the samples; otherwise give a function as target"
+        )
+    indices = _indices(output, target, batch)
+    if output.dim() == 1:
+        return output, [0] * batch
+    picked = [output[(b, *index)] for b, index in enumerate(indices)]
+    if any(p.dim() for p in picked):
+        raise InputError(
+            f"target {target!r} leaves more than one score per sample of an output of shape "
+            f"{tuple(output.shape)}: give an index for each dimension after the first"
+        )
+    return torch.stack(picked), [i[0] if len(i) == 1 else i for i in indices]
+
+
+def _chosen_by(target: Callable[[Any], Tensor], output: Any, batch: int) -> Tensor:
+    score = target(output)
+    if not isinstance(score, Tensor) or score.shape not in ((batch,), (batch, 1)):
+        what = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+        raise InputError(f"the target function must return one score per sample, ({batch},), not {what}")
+    return score.reshape(batch)
+
+
+def _indices(output: Tensor, target: Any, batch: int) -> list[tuple[int, ...]]:
+    """One index tuple per sample, checked against the output's shape."""
+    sizes = tuple(output.shape[1:])
+    if isinstance(target, str):
+        if target != "predicted":
+            raise InputError(f"target {target!r} is not 'predicted', an index, or a function")
+        if len(sizes) > 1:
+            raise InputError(
+                f"the output has shape {tuple(output.shape)}: 'predicted' needs one score per class; "
+                "name the target by an index tuple or a function"
+            )
+        best = output.detach().argmax(1).tolist() if sizes else [0] * batch
+        return [(i,) for i in best]
+    if isinstance(target, Tensor):
+        target = target.tolist()
+    if isinstance(target, int | tuple):
+        target = [target] * batch
+    if len(target) != batch:
+        raise InputError(f"{len(target)} targets for {batch} samples: give one, or one per sample")
+    indices = [tuple(t) if isinstance(t, tuple | list) else (t,) for t in target]
+    for index in indices:
+        _check_index(index, sizes or (1,))
+    return indices
+
+
+def _check_index(index: tuple[Any, ...], sizes: tuple[int, ...]) -> None:
+    for position, (i, size) in enumerate(zip(index, sizes, strict=False)):
+        if not isinstance(i, int) or isinstance(i, bool):
+            raise InputError(f"target {index} is not made of integers")
+        if not -size <= i < size:
+            where = f" in dimension {position + 1}" if len(sizes) > 1 else ""
+            raise InputError(f"target {i} is out of range{where}: the model has {size} outputs there")
+    if len(index) > len(sizes):
+        raise InputError(f"target {index} has more indices than the output has dimensions {sizes}")
