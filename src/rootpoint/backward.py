@@ -111,7 +111,15 @@ def _backward(
         )
     for output in watched:
         output.multiplier = None
-    return torch.autograd.grad(score.sum(), leaves, retain_graph=keep, allow_unused=True)
+    try:
+        return torch.autograd.grad(score.sum(), leaves, retain_graph=keep, allow_unused=True)
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            "the model overwrites in place a value that its gradient needs, so that nothing can go "
+            f"back through it; write that operation out of place. PyTorch says: {error}"
+        ) from error
 
 
 def _relevance(

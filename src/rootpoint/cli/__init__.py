@@ -12,10 +12,8 @@ from typing import Annotated
 
 import typer
 
-from rootpoint.cli.compare import compare
-from rootpoint.cli.doctor import doctor
-from rootpoint.cli.explain import demo, explain
-from rootpoint.cli.lists import inspect, methods, models
+from rootpoint import __version__
+from rootpoint.cli import compare, doctor, explain, lists
 from rootpoint.cli.terminal import complain
 from rootpoint.errors import RootpointError
 
@@ -25,15 +23,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="With ROOTPOINT_DEBUG=1 in the environment errors come with their traceback.",
 )
-for command in (explain, compare, demo, methods, models, inspect, doctor):
+for command in (
+    explain.explain,
+    compare.compare,
+    explain.demo,
+    lists.methods,
+    lists.models,
+    lists.inspect,
+    doctor.doctor,
+):
     app.command()(command)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"rootpoint {version('rootpoint')}")
+        typer.echo(f"rootpoint {__version__}")
         raise typer.Exit
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
-from rootpoint.visualize import Sheet, explained
+from rootpoint.visualize import Sheet, explained, number
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,7 +56,7 @@ class Answer:
         return (
             f"explained class: {self.label(self.index)} ({self.index})",
             f"score {self.score:.2f}",
-            f"sum of relevance {self.total:.2f}",
+            f"sum of relevance {number(self.total)}",
             describe(self.explanation.method),
             self.model.name,
         )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rootpoint.cli.options import AsJson, Download, ModelName, Output, TargetText
 from rootpoint.cli.terminal import complain, out, print_json, print_table, progress, save
 from rootpoint.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from rootpoint.cli.answer import Answer
+    from rootpoint.visualize import Sheet
 
 
 def compare(
@@ -29,10 +34,10 @@ def compare(
 
     A method that cannot explain this model is reported; the others are compared all the same.
     """
-    from rootpoint.cli.answer import Answer, answer
+    from rootpoint.cli.answer import answer
     from rootpoint.method import method, methods
     from rootpoint.models import DEFAULT, load
-    from rootpoint.visualize import Candidate, compared, draw
+    from rootpoint.visualize import draw
 
     wanted = methods() if everything else dict.fromkeys(names or ())
     if not wanted:
@@ -40,34 +45,35 @@ def compare(
     chosen = [method(name) for name in wanted]
     network = load(model or DEFAULT, download=download)
     answers: list[Answer] = []
-    for each in progress(chosen, "Comparing"):
-        try:
-            answers.append(answer(photo, network, each.bind(network.module), target))
-        except UnsupportedModelError as error:
-            complain(error)
-    if answers:
-        candidates = [
-            Candidate(a.explanation.method.name, a.explanation.relevance[0], a.seconds)
-            for a in answers
-        ]
-        facts = (*answers[0].facts[:2], network.name)
-        path = output / f"{photo.stem}-compared.png"
-        sheet = compared(answers[0].view, candidates, title=photo.name, facts=facts)
-        save(draw(sheet), path)
-        if as_json:
-            documents = [{"method": a.explanation.method.name, **a.to_dict()} for a in answers]
-            print_json({"model": network.name, "sheet": str(path), "methods": documents})
-        else:
-            rows = [
-                {
-                    "method": a.explanation.method.name,
-                    "score": f"{a.score:.4g}",
-                    "sum of relevance": f"{a.total:.4g}",
-                    "seconds": f"{a.seconds:.2f}",
-                }
-                for a in answers
-            ]
-            print_table(rows)
-            out().print(f"sheet: {path}", markup=False, soft_wrap=True)
+    with progress(chosen, "Comparing") as each:
+        for one in each:
+            try:
+                answers.append(answer(photo, network, one.bind(network.module), target))
+            except UnsupportedModelError as error:
+                complain(error)
+    if not answers:
+        raise typer.Exit(UnsupportedModelError.exit_code)
+    path = output / f"{photo.stem}-compared.png"
+    save(draw(_sheet(answers)), path)
+    documents = [{"method": a.explanation.method.name, **a.to_dict()} for a in answers]
+    if as_json:
+        print_json({"model": network.name, "sheet": str(path), "methods": documents})
+    else:
+        columns = ("method", "score", "relevance", "seconds")
+        print_table(
+            [{c: d[c] if c == "method" else f"{d[c]:.4g}" for c in columns} for d in documents]
+        )
+        out().print(f"sheet: {path}", markup=False, soft_wrap=True)
     if len(answers) < len(chosen):
         raise typer.Exit(UnsupportedModelError.exit_code)
+
+
+def _sheet(answers: Sequence[Answer]) -> Sheet:
+    from rootpoint.visualize import Candidate, compared
+
+    first = answers[0]
+    candidates = [
+        Candidate(a.explanation.method.name, a.explanation.relevance[0], a.seconds) for a in answers
+    ]
+    facts = (*first.facts[:2], first.model.name)
+    return compared(first.view, candidates, title=first.photo.name, facts=facts)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from rootpoint import __version__
 from rootpoint.cli.terminal import print_table
 from rootpoint.errors import CheckFailedError
 
@@ -17,13 +18,14 @@ DEVELOPMENT = ("dev", "test")  # extras for those who work on this package
 def doctor() -> None:
     """Show versions, devices and extras, and check that an explanation adds up."""
     rows = [("python", platform.python_version())]
-    rows += [(name, _version(name)) for name in ("rootpoint", *_requirements(None))]
+    rows.append(("rootpoint", __version__))
+    rows += [(name, _version(name)) for name in _requirements(None)]
     rows += [("device", device) for device in _devices()]
     for extra in _extras():
         found = ", ".join(f"{name} {_version(name)}" for name in _requirements(extra))
         rows.append((f"extra {extra}", found))
     rows.append(("self-check", _self_check()))
-    print_table([{"": name, " ": value} for name, value in rows])
+    print_table([{"item": name, "found": value} for name, value in rows])
 
 
 def _self_check() -> str:
@@ -65,15 +67,19 @@ def _version(package: str) -> str:
 
 def _requirements(extra: str | None) -> list[str]:
     """The packages that this one needs, or that one of its extras adds."""
-    found = []
-    for line in requires("rootpoint") or ():
-        requirement, _, marker = line.partition(";")
-        wanted = re.search(r"extra == ['\"](.+?)['\"]", marker)
-        if (wanted[1] if wanted else None) == extra:
-            found.append(re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0])
-    return found
+    return [package for package, wanted in _declared() if wanted == extra]
 
 
 def _extras() -> list[str]:
-    lines = " ".join(requires("rootpoint") or ())
-    return sorted(set(re.findall(r"extra == ['\"](.+?)['\"]", lines)) - set(DEVELOPMENT))
+    return sorted({extra for _, extra in _declared() if extra} - set(DEVELOPMENT))
+
+
+def _declared() -> list[tuple[str, str | None]]:
+    """The packages named in this one's metadata, with the extra that each belongs to."""
+    try:
+        lines = requires("rootpoint") or []
+    except PackageNotFoundError:  # run from its source, not installed
+        return []
+    extras = [re.search(r"extra == ['\"](.+?)['\"]", line) for line in lines]
+    packages = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
+    return [(p, e and e[1]) for p, e in zip(packages, extras, strict=True)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Image files.")],
     model: ModelName = None,
     target: TargetText = "predicted",
     method: MethodName = "lrp",
@@ -50,17 +50,18 @@ def explain(
     network.target(target)  # a wrong target is wrong for every photo: say so once
     bound = chosen.bind(network.module)
     answers: dict[Path, Answer] = {}
-    for photo in progress(photos, "Explaining"):
-        try:
-            explained = answer(photo, network, bound, target)
-        except InputError as error:
-            complain(error)
-            continue
-        path = _free(output / f"{photo.stem}-{chosen.name}.png", answers)
-        answers[path] = explained
-        save(draw(explained.sheet), path)
-        if not as_json:
-            _print(explained, path)
+    with progress(photos, "Explaining") as each:
+        for photo in each:
+            try:
+                explained = answer(photo, network, bound, target)
+            except InputError as error:
+                complain(error)
+                continue
+            path = _free(output / f"{photo.stem}-{chosen.name}.png", answers)
+            answers[path] = explained
+            save(draw(explained.sheet), path)
+            if not as_json:
+                _print(explained, path)
     if as_json:
         documents = [{**a.to_dict(), "sheet": str(path)} for path, a in answers.items()]
         print_json({"model": network.name, "method": chosen.name, "photos": documents})
@@ -79,12 +80,13 @@ def demo(output: Output = Path("out")) -> None:
     network = load()
     bound = method("lrp").bind(network.module)
     sheets = []
-    for photo in progress(photos(), "Explaining"):
-        explained = answer(photo.path, network, bound, "predicted")
-        sheets.append(explained.sheet)
-        path = output / f"{photo.path.stem}.png"
-        save(draw(explained.sheet), path)
-        _print(explained, path)
+    with progress(photos(), "Explaining") as each:
+        for photo in each:
+            explained = answer(photo.path, network, bound, "predicted")
+            sheets.append(explained.sheet)
+            path = output / f"{photo.path.stem}.png"
+            save(draw(explained.sheet), path)
+            _print(explained, path)
     index = output / "index.html"
     save(page(sheets, title="Which pixels spoke for the class"), index)
     talk(f"All on one page, which works offline: {index}")
@@ -99,7 +101,9 @@ def _print(answer: Answer, path: Path) -> None:
     for index, score in answer.best:
         bar = "━" * round(24 * score / highest) if score > 0 else ""
         style = "red" if index == answer.index else "dim"
-        console.print(f"  {answer.label(index):<{width}}  {score:6.2f}  {bar}", style=style)
+        console.print(
+            f"  {answer.label(index):<{width}}  {score:6.2f}  {bar}", style=style, markup=False
+        )
     console.print(f"  {' · '.join(answer.facts)}", markup=False)
     console.print(f"  sheet: {path}\n", markup=False, soft_wrap=True)
 

@@ -6,9 +6,11 @@ from dataclasses import Field, asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.padding import Padding
+from rich.text import Text
 
 from rootpoint.cli.options import AsJson, Download
-from rootpoint.cli.terminal import print_json, print_table
+from rootpoint.cli.terminal import out, print_json, print_table
 
 if TYPE_CHECKING:
     from rootpoint.method import Method
@@ -21,15 +23,14 @@ def methods(as_json: AsJson = False) -> None:
     if as_json:
         print_json([_method(cls) for cls in known().values()])
         return
-    rows = []
+    console = out()
     for cls in known().values():
-        rows.append(
-            {"method": cls.name, "parameter=default": "", "": f"{cls.summary} ({cls.cost})"}
-        )
+        console.print(cls.name, style="bold")
+        console.print(Padding(f"{cls.summary}. Cost: {cls.cost}.", (0, 0, 0, 4)))
         for f in fields(cls):
+            setting = Text(f"{f.name}={f.default}", style="cyan")
             described = ": ".join(filter(None, [f.metadata.get("help"), _bounds(f)]))
-            rows.append({"method": "", "parameter=default": f"{f.name}={f.default}", "": described})
-    print_table(rows)
+            console.print(Padding(setting.append(f"  {described}", style="default"), (0, 0, 0, 4)))
 
 
 def models(as_json: AsJson = False) -> None:

@@ -13,7 +13,7 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="See `rootpoint models`; by default, the first of them.",
+        help="See `rootpoint models`; by default, the first listed.",
     ),
 ]
 MethodName = Annotated[

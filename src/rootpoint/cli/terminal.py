@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from rootpoint.errors import InputError, RootpointError
@@ -41,11 +42,16 @@ def complain(error: RootpointError) -> None:
     console.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
 
 
-def progress(items: Sequence[T], doing: str) -> Iterable[T]:
+@contextmanager
+def progress(items: Sequence[T], doing: str) -> Iterator[Iterable[T]]:
     """The items, with a progress bar if there are several and someone is watching."""
     console = Console(stderr=True)
-    silent = not console.is_terminal or len(items) < 2
-    return track(items, description=doing, console=console, transient=True, disable=silent)
+    if len(items) < 2 or not console.is_terminal:
+        yield items
+        return
+    # What is printed meanwhile goes above the bar, but stays on stdout where that is a file.
+    with Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        yield bar.track(items, description=doing)
 
 
 def print_json(document: Any) -> None:
@@ -66,14 +72,11 @@ def save(content: Image | str, path: Path) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows under the names of their keys; numbers to the right, long text folded."""
+    """Rows under the names of their keys; the first column whole, long text folded."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for name, value in rows[0].items():
-        table.add_column(
-            name,
-            justify="right" if isinstance(value, int | float) else "left",
-            overflow="fold",
-        )
+    for column, (name, value) in enumerate(rows[0].items()):
+        justify = "right" if isinstance(value, int | float) else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=column == 0)
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row.values()))
     out().print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,7 @@ def load_into(module: nn.Module, path: Path) -> None:
     fit the module.
     """
     weights = _read(path)
-    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not _is_state_dict(weights):
         raise UnsupportedModelError(
             f"{path} holds {_contents(weights)}, not a state dict: save model.state_dict() alone"
         )
@@ -30,11 +30,10 @@ def load_into(module: nn.Module, path: Path) -> None:
         keys = module.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise UnsupportedModelError(f"{path} does not fit the model: {error}") from error
-    if keys.missing_keys or keys.unexpected_keys:
-        raise UnsupportedModelError(
-            f"{path} does not fit the model: it lacks {_listed(keys.missing_keys)}; the model has "
-            f"no {_listed(keys.unexpected_keys)}"
-        )
+    problems = {"it lacks": keys.missing_keys, "the model has no": keys.unexpected_keys}
+    found = [f"{what} {_listed(names)}" for what, names in problems.items() if names]
+    if found:
+        raise UnsupportedModelError(f"{path} does not fit the model: {'; '.join(found)}")
 
 
 def _read(path: Path) -> Any:
@@ -51,8 +50,16 @@ def _read(path: Path) -> Any:
             f"{path} is refused: it is no checkpoint, or it holds more than tensors and reading it "
             "could run code; save the weights with safetensors, or torch.save(model.state_dict())"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UnsupportedModelError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # a damaged file raises almost anything
+        raise UnsupportedModelError(
+            f"{path} cannot be read: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _is_state_dict(weights: Any) -> TypeGuard[Mapping[str, Tensor]]:
+    return isinstance(weights, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
+    )
 
 
 def _contents(weights: Any) -> str:
@@ -62,9 +69,7 @@ def _contents(weights: Any) -> str:
 
 
 def _listed(names: Iterable[Any]) -> str:
-    """The first of the names, and how many there are; "nothing" for none."""
+    """The first of the names, and how many more there are."""
     names = [str(name) for name in names]
-    if not names:
-        return "nothing"
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(names[:4]) + more

@@ -20,7 +20,7 @@ class ImageModel:
 
     name: str
     module: nn.Module = field(repr=False)
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing
     classes: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property

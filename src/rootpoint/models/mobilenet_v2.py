@@ -29,7 +29,7 @@ def convolution(
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel by itself, narrow without a nonlinearity; add the input if it fits."""
+    """Widen, filter each channel by itself, narrow linearly; add the input where it fits."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()

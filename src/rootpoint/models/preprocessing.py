@@ -45,7 +45,7 @@ class Preprocessing:
         from torch import from_numpy
 
         pixels = np.asarray(self.view(photo), np.float32) / 255
-        normalized = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        normalized = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return from_numpy(np.ascontiguousarray(normalized.transpose(2, 0, 1)[None]))
 
     def fed(self, pixel: float) -> Tensor:

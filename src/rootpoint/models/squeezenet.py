@@ -1,4 +1,4 @@
-"""SqueezeNet 1.1 (Iandola et al. 2016, arXiv:1602.07360), with the names of torchvision's weights."""
+"""SqueezeNet 1.1 (Iandola et al. 2016, arXiv:1602.07360), with torchvision's names of weights."""
 
 from __future__ import annotations
 

@@ -64,6 +64,10 @@ class Bookkeeping(Propagation):
         self._accounts: dict[int, _Account] = defaultdict(_Account)
 
     def _out_of_place(self, step: Step, tensors: list[Tensor]) -> Any:
+        if step.kind == "movement":
+            result = super()._out_of_place(step, tensors)
+            if _is_view(result):  # absorbs nothing, and must stay a view of its operand
+                return result
         tapped = list(tensors)
         for slot, exact in zip(step.live, step.exact, strict=True):
             tapped[slot] = _Tap.apply(tensors[slot], self._on_leaving(step.index, exact))  # pyright: ignore
@@ -128,6 +132,10 @@ def _cause(step: Step) -> str:
 
 def _total(a: Tensor, m: Tensor, exact: bool) -> Tensor:
     return (nonzero(a) if exact else a).double() * m.double()
+
+
+def _is_view(result: Any) -> bool:
+    return any(t._is_view() for t in (result if isinstance(result, tuple | list) else (result,)))
 
 
 class _Tap(torch.autograd.Function):

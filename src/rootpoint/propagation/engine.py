@@ -116,6 +116,12 @@ class Propagation(TorchFunctionMode):
             exact = self.composite.exact or facts.depth == 0
         return lambda a, m: (nonzero(a) if exact else a) * m
 
+    @property
+    def path(self) -> tuple[Step, ...]:
+        """The steps taken, in order: linear maps that a batch-norm was folded into once only."""
+        folded = {step.folds for step in self.steps if step.folds is not None}
+        return tuple(s for s in self.steps if s.uses > 0 or s.index not in folded)
+
     # -- meeting operations --------------------------------------------------------------------
 
     def __torch_function__(
@@ -350,7 +356,7 @@ def inspect(model: Model, inputs: Inputs, composite: Composite) -> tuple[Step, .
         with engine:
             output = call(model, map_inputs(engine.enter, inputs))
         engine.settle(output)
-    return tuple(engine.steps)
+    return engine.path
 
 
 def _specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
@@ -415,7 +421,7 @@ def _nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
     return not constants and not negative
 
 
-def _in_place(step: Step) -> tuple[Callable[..., Any], dict[str, Any], list[Any]] | None:
+def _in_place(step: Step) -> tuple[Callable[..., Any], dict[str, Any], tuple[Any, ...]] | None:
     """For an in-place operation: the function and arguments that do the same out of place."""
     if step.operation.functional is not None:
         return step.operation.functional, step.kwargs, step.args
@@ -425,7 +431,7 @@ def _in_place(step: Step) -> tuple[Callable[..., Any], dict[str, Any], list[Any]
     if position is None:
         return None
     if position < len(step.args) and step.args[position] is True:
-        return step.function, step.kwargs, [*step.args[:position], False, *step.args[position + 1 :]]
+        return step.function, step.kwargs, (*step.args[:position], False, *step.args[position + 1 :])
     if step.kwargs.get("inplace") is True:
         return step.function, {**step.kwargs, "inplace": False}, step.args
     return None

@@ -23,7 +23,9 @@ def pack(arguments: Any, tensors: list[Any]) -> Any:
     if isinstance(arguments, Tensor):
         tensors.append(arguments)
         return Slot(len(tensors) - 1)
-    if isinstance(arguments, tuple | list):
+    if isinstance(arguments, tuple):
+        return tuple(pack(a, tensors) for a in arguments)
+    if isinstance(arguments, list):
         return [pack(a, tensors) for a in arguments]
     if isinstance(arguments, dict):
         return {name: pack(a, tensors) for name, a in arguments.items()}
@@ -34,6 +36,8 @@ def unpack(arguments: Any, tensors: Any) -> Any:
     """The inverse of `pack`."""
     if isinstance(arguments, Slot):
         return tensors[arguments]
+    if isinstance(arguments, tuple):
+        return tuple(unpack(a, tensors) for a in arguments)
     if isinstance(arguments, list):
         return [unpack(a, tensors) for a in arguments]
     if isinstance(arguments, dict):
@@ -64,7 +68,7 @@ class Step:
     function: Callable[..., Any]
     operation: Operation
     kind: str
-    args: list[Any]
+    args: tuple[Any, ...]
     kwargs: dict[str, Any]
     live: tuple[int, ...]
     exact: tuple[bool, ...]

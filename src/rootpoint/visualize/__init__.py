@@ -4,7 +4,7 @@ from rootpoint.visualize.colors import colorize
 from rootpoint.visualize.drawing import draw
 from rootpoint.visualize.maps import colour_limit, focus, heatmap, overlay
 from rootpoint.visualize.page import page
-from rootpoint.visualize.sheets import Candidate, Panel, Sheet, compared, explained
+from rootpoint.visualize.sheets import Candidate, Panel, Sheet, compared, explained, number
 
 __all__ = [
     "Candidate",
@@ -17,6 +17,7 @@ __all__ = [
     "explained",
     "focus",
     "heatmap",
+    "number",
     "overlay",
     "page",
 ]

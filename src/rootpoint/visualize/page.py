@@ -17,7 +17,8 @@ from rootpoint.visualize.sheets import Panel, Sheet, number
 READING = (
     "Relevance is each pixel's share of the score: red pixels speak for the explained class, blue "
     "ones against it, and colourless ones do not matter. "
-    "All shares together give the sum of relevance."
+    "The shares add up to the sum of relevance; the rest of the score was absorbed on the way, "
+    "by biases for instance."
 )
 
 

@@ -13,7 +13,15 @@ import numpy as np
 from PIL import Image
 
 from rootpoint.errors import InputError
-from rootpoint.visualize.maps import Relevance, as_map, colour_limit, focus, heatmap, overlay
+from rootpoint.visualize.maps import (
+    PIXELS_SHOWN,
+    Relevance,
+    as_map,
+    colour_limit,
+    focus,
+    heatmap,
+    overlay,
+)
 
 PANEL: Final = 448  # the longer side of a panel, in pixels
 
@@ -123,4 +131,6 @@ def _enlarged(photo: Image.Image, shape: tuple[int, ...]) -> Image.Image:
     height, width = shape
     scale = PANEL / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return photo.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    smooth = min(photo.size) >= PIXELS_SHOWN
+    filter = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    return photo.convert("RGB").resize(size, filter)

@@ -1,4 +1,4 @@
-"""torchvision's image classifiers, each with its default weights and the preprocessing they want."""
+"""torchvision's image classifiers, with their default weights and what those are fed."""
 
 from __future__ import annotations
 

@@ -100,6 +100,8 @@ def epsilon(call: Call, m: Tensor, *, epsilon: float = 1e-6) -> Back:
     As multipliers: m_i = Σ_j w_ij m_j |z_j| / (|z_j| + ε). Cost: one backward.
     Source: Bach et al. 2015, PLOS ONE 10(7):e0130140.
     """
+    if epsilon == 0:
+        return Back(native=m)
     return Back(native=torch.addcdiv(m, m, call.output.abs().add_(epsilon), value=-epsilon))
 
 

@@ -1,11 +1,8 @@
-"""The sample photos of the package, and photos of the user's own, opened with care."""
+"""Photos of the user's own, opened with care."""
 
 from __future__ import annotations
 
 import io
-import tomllib
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,39 +10,16 @@ from PIL import Image, ImageOps
 
 from rootpoint.errors import InputError
 
-FOLDER = Path(__file__).parent / "samples"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # others may start other programs
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64 * 10**6
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A sample photo: its file, and whose it is."""
-
-    name: str
-    title: str
-    author: str
-    source: str
-    licence: str
-
-    @property
-    def path(self) -> Path:
-        return FOLDER / f"{self.name}.jpg"
-
-
-@cache
-def photos() -> tuple[Photo, ...]:
-    """The sample photos, as listed in samples/sources.toml."""
-    listed = tomllib.loads((FOLDER / "sources.toml").read_text(encoding="utf-8"))
-    return tuple(Photo(name, **about) for name, about in listed.items())
 
 
 def open_photo(source: str | Path | bytes) -> Image.Image:
     """A photo from a file, or from a file's bytes, as RGB: upright, on white where transparent.
 
     Its size is read from the header and limited before anything is decoded. Raises InputError,
-    which names the file, for what is no photo, is damaged, or is larger than 64 MiB or 64 megapixels.
+    which names the file, for what is no photo, is damaged, or exceeds 64 MiB or 64 megapixels.
     """
     if isinstance(source, bytes):
         return _decoded("the photo", source)
