@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import rootpoint.methods  # first, as importing it sets `methods`, which the next line sets for good
+from rootpoint.method import BoundMethod, Method, explain, method, methods
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rootpoint.errors import RootpointError, UnsupportedOperationError
     from rootpoint.explanation import Balance, Explanation
-    from rootpoint.method import BoundMethod, Method, explain, method, methods
     from rootpoint.methods.gradient import Gradient, GradientTimesInput
     from rootpoint.methods.lrp import LRP, DeepTaylor
     from rootpoint.propagation import composites, inspect, rules
@@ -19,23 +21,18 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Balance": "explanation",
-    "BoundMethod": "method",
     "Composite": "propagation.composites",
     "DeepTaylor": "methods.lrp",
     "Explanation": "explanation",
     "Gradient": "methods.gradient",
     "GradientTimesInput": "methods.gradient",
     "LRP": "methods.lrp",
-    "Method": "method",
     "RootpointError": "errors",
     "Rule": "propagation.rules",
     "UnsupportedOperationError": "errors",
     "Where": "propagation.composites",
     "composites": "propagation",
-    "explain": "method",
     "inspect": "propagation",
-    "method": "method",
-    "methods": "method",
     "rule": "propagation.rules",
     "rules": "propagation",
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rootpoint.propagation.step import Step
 
-Cache = dict[tuple[int, str], tuple[list[Tensor], list[tuple[int, int]], Tensor]]
+Weights = dict[tuple[int, str], tuple[list[Tensor], list[tuple[int, int]], Tensor]]
 """Modified weights by (weight, modification): their sources, the sources' versions, the result."""
 
 
@@ -43,11 +43,11 @@ class Call:
     weight, bias     of a linear map, with the batch-norm behind it folded in
     """
 
-    def __init__(self, step: Step, tensors: Sequence[Any], output: Tensor, cache: Cache) -> None:
+    def __init__(self, step: Step, tensors: Sequence[Any], output: Tensor, weights: Weights) -> None:
         self.step = step
         self.tensors = tensors
         self.output = output
-        self._cache = cache
+        self._weights = weights
 
     @property
     def input(self) -> Tensor:
@@ -97,18 +97,18 @@ class Call:
             return change(self.weight)
         key = (sources[0].data_ptr(), f"{self.step.module} {name}")
         versions = [(t.data_ptr(), t._version) for t in sources]
-        kept = self._cache.get(key)
+        kept = self._weights.get(key)
         if kept is None or kept[1] != versions:
-            kept = self._cache[key] = (sources, versions, change(self.weight))
+            kept = self._weights[key] = (sources, versions, change(self.weight))
         return kept[2]
 
-    def positive(self) -> Tensor:
-        """w⁺"""
-        return self.modified("positive", lambda w: w.clamp(min=0))
+    def positive(self, factor: float = 1.0) -> Tensor:
+        """w⁺, times a factor."""
+        return self.modified(f"positive {factor}", lambda w: w.clamp(min=0).mul_(factor))
 
-    def negative(self) -> Tensor:
-        """w⁻"""
-        return self.modified("negative", lambda w: w.clamp(max=0))
+    def negative(self, factor: float = 1.0) -> Tensor:
+        """w⁻, times a factor."""
+        return self.modified(f"negative {factor}", lambda w: w.clamp(max=0).mul_(factor))
 
     def run(self, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The linear map with input `a` and these weights: z = wᵀ a + b."""

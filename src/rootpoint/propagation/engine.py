@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from inspect import signature
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from rootpoint.errors import UnsupportedOperationError
 from rootpoint.inputs import Inputs, Model, call, check, map_inputs
-from rootpoint.propagation.call import Cache, nonzero
+from rootpoint.propagation.call import Weights, nonzero
 from rootpoint.propagation.composites import Composite
 from rootpoint.propagation.operations import LINEAR, Operation, operation_of
 from rootpoint.propagation.step import Step, pack, unpack
@@ -34,7 +34,7 @@ _BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "traini
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Facts:
     """What is known of a tensor that depends on the explained input, while it is not overwritten.
 
@@ -58,6 +58,35 @@ class Facts:
     version: int = 0
 
 
+class KnownTensors:
+    """Facts by tensor, forgotten with the tensor."""
+
+    def __init__(self) -> None:
+        self._facts: dict[int, tuple[ref[Tensor], Facts]] = {}
+
+    def get(self, tensor: Tensor) -> Facts | None:
+        known = self._facts.get(id(tensor))
+        return None if known is None or known[0]() is not tensor else known[1]
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return self.get(tensor) is not None
+
+    def __getitem__(self, tensor: Tensor) -> Facts:
+        facts = self.get(tensor)
+        if facts is None:
+            raise KeyError("a tensor that does not depend on the explained input")
+        return facts
+
+    def __setitem__(self, tensor: Tensor, facts: Facts) -> None:
+        key, facts_of = id(tensor), self._facts
+
+        def forget(gone: ref[Tensor]) -> None:
+            if (known := facts_of.get(key)) is not None and known[0] is gone:
+                del facts_of[key]
+
+        facts_of[key] = (ref(tensor, forget), facts)
+
+
 class Propagation(TorchFunctionMode):
     """The forward pass of one explanation; no state outlives it, and the model keeps none of it.
 
@@ -68,13 +97,13 @@ class Propagation(TorchFunctionMode):
 
     overwrites = True  # operations in place run in place where nothing stands against it
 
-    def __init__(self, composite: Composite, model: Any = None, weights: Cache | None = None) -> None:
+    def __init__(self, composite: Composite, model: Any = None, weights: Weights | None = None) -> None:
         super().__init__()
         self.composite = composite
         self.steps: list[Step] = []
-        self.facts: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self.facts = KnownTensors()
         self.memory = Memory()
-        self.weights: Cache = {} if weights is None else weights
+        self.weights: Weights = {} if weights is None else weights
         self.leaves: list[Tensor] = []
         named = model.named_modules() if isinstance(model, nn.Module) else ()
         self.paths = {id(module): name for name, module in named}
@@ -130,7 +159,8 @@ class Propagation(TorchFunctionMode):
         kwargs = kwargs or {}
         tensors: list[Tensor] = []
         packed = pack(args, tensors), pack(kwargs, tensors)
-        live = tuple(i for i, t in enumerate(tensors) if t in self.facts)
+        known = self.facts.get
+        live = tuple([i for i, t in enumerate(tensors) if known(t) is not None])
         if not live:
             self._refuse_strangers(function, tensors)
             return function(*args, **kwargs)
@@ -140,7 +170,6 @@ class Propagation(TorchFunctionMode):
         if not torch.is_grad_enabled():
             return function(*args, **kwargs)
         step = self._step(function, operation, packed, tensors, live)
-        tensors = [t if i in live or not t.requires_grad else t.detach() for i, t in enumerate(tensors)]
         return self.visit(step, tensors)
 
     def visit(self, step: Step, tensors: list[Tensor]) -> Any:
@@ -184,7 +213,7 @@ class Propagation(TorchFunctionMode):
         out = self._through(step, value, tensors)
         self._note(step, tensors, out)
         if step.name in _FOLDABLE and (step.kind == "convolution" or value.dim() == 2):
-            self.facts[out] = replace(self.facts[out], plain=(value, tensors))
+            self.facts[out].plain = value, tensors
         return out
 
     def _fold(self, norm: Step, tensors: list[Tensor]) -> Tensor | None:
@@ -304,7 +333,8 @@ class Propagation(TorchFunctionMode):
         pack(result, outputs)
         for out in outputs:
             if out.requires_grad:
-                self.facts[out] = replace(facts, version=out._version)
+                self.facts[out] = facts if len(outputs) == 1 else replace(facts)
+                self.facts[out].version = out._version
         step.shape = tuple(outputs[0].shape) if outputs else ()
         return result
 

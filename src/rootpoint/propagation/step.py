@@ -23,24 +23,22 @@ def pack(arguments: Any, tensors: list[Any]) -> Any:
     if isinstance(arguments, Tensor):
         tensors.append(arguments)
         return Slot(len(tensors) - 1)
-    if isinstance(arguments, tuple):
-        return tuple(pack(a, tensors) for a in arguments)
-    if isinstance(arguments, list):
-        return [pack(a, tensors) for a in arguments]
-    if isinstance(arguments, dict):
+    kind = type(arguments)
+    if kind is tuple or kind is list:
+        return kind([pack(a, tensors) for a in arguments])
+    if kind is dict:
         return {name: pack(a, tensors) for name, a in arguments.items()}
     return arguments
 
 
 def unpack(arguments: Any, tensors: Any) -> Any:
     """The inverse of `pack`."""
-    if isinstance(arguments, Slot):
+    kind = type(arguments)
+    if kind is Slot:
         return tensors[arguments]
-    if isinstance(arguments, tuple):
-        return tuple(unpack(a, tensors) for a in arguments)
-    if isinstance(arguments, list):
-        return [unpack(a, tensors) for a in arguments]
-    if isinstance(arguments, dict):
+    if kind is tuple or kind is list:
+        return kind([unpack(a, tensors) for a in arguments])
+    if kind is dict:
         return {name: unpack(a, tensors) for name, a in arguments.items()}
     return arguments
 

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
 
-from rootpoint.propagation.call import Back, Cache, Call, nonzero
+from rootpoint.propagation.call import Back, Call, Weights, nonzero
 from rootpoint.propagation.step import Step
 
 
-class Memory:
-    """Tensors kept for the way back, safe from in-place operations on their storage.
+class Box:
+    """A value kept for the way back."""
 
-    A tensor is shared with the model until an operation is about to overwrite it (`release`); only
+    __slots__ = ("__weakref__", "output", "value")
+
+    def __init__(self, value: Tensor, *, output: bool) -> None:
+        self.value, self.output = value.detach(), output
+
+
+class Memory:
+    """Values kept for the way back, safe from in-place operations on their storage.
+
+    A value is shared with the model until an operation is about to overwrite it (`release`); only
     then is it copied.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, list[tuple[list[Tensor], bool]]] = {}
+        self._boxes: dict[int, list[ref[Box]]] = {}
 
-    def keep(self, tensor: Tensor, *, output: bool = False) -> list[Tensor]:
+    def keep(self, tensor: Tensor, *, output: bool = False) -> Box:
         """A box that holds this value from now on."""
-        box = [tensor.detach()]
-        self._kept.setdefault(tensor.untyped_storage().data_ptr(), []).append((box, output))
+        box = Box(tensor, output=output)
+        self._boxes.setdefault(tensor.untyped_storage().data_ptr(), []).append(ref(box))
         return box
 
     def release(self, tensor: Tensor, *, by_relu: bool = False) -> None:
@@ -32,10 +42,10 @@ class Memory:
 
         An output rectified in place stays as it is: where ReLU changes it, no multiplier arrives.
         """
-        kept = self._kept.pop(tensor.untyped_storage().data_ptr(), [])
-        for box, output in kept:
-            if not (by_relu and output):
-                box[0] = box[0].clone()
+        for kept in self._boxes.pop(tensor.untyped_storage().data_ptr(), ()):
+            box = kept()
+            if box is not None and not (by_relu and box.output):
+                box.value = box.value.clone()
 
 
 class Through(torch.autograd.Function):
@@ -46,33 +56,37 @@ class Through(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, step: Step, cache: Cache, memory: Memory | None, value: Tensor, *tensors: Tensor) -> Tensor:  # fmt: skip
-        ctx.step, ctx.cache = step, cache
+    def forward(
+        ctx: Any, step: Step, weights: Weights, memory: Memory | None, value: Tensor, *tensors: Tensor
+    ) -> Tensor:
+        ctx.step, ctx.weights = step, weights
         ctx.set_materialize_grads(False)
-        if memory is None:  # compiled: tracing keeps values, not storages
+        if memory is None:  # traced by the compiler, which keeps values, not storages
             ctx.save_for_backward(value, *tensors)
             return value.clone()
-        ctx.boxes = [memory.keep(value, output=True), *map(memory.keep, tensors)]
+        ctx.output, ctx.tensors = memory.keep(value, output=True), tensors
+        ctx.live = [memory.keep(tensors[slot]) for slot in step.live]
         return value.detach()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> Any:
-        (m,) = grads
+    def backward(ctx: Any, *multipliers: Tensor | None) -> Any:
         step: Step = ctx.step
-        if hasattr(ctx, "boxes"):
-            output, *tensors = (box[0] for box in ctx.boxes)
-        else:
+        if ctx.saved_tensors:
             output, *tensors = ctx.saved_tensors
+        else:
+            output, tensors = ctx.output.value, list(ctx.tensors)
+            for slot, box in zip(step.live, ctx.live, strict=True):
+                tensors[slot] = box.value
+        (m,) = multipliers
         if m is None:
             return (None,) * (4 + len(tensors))
         assert step.rule is not None
-        call = Call(step, tensors, output, ctx.cache)
-        native, multipliers = _settle(call, step.rule(call, m))
-        return None, None, None, native, *multipliers
+        call = Call(step, tensors, output, ctx.weights)
+        return None, None, None, *_settle(call, step.rule(call, m))
 
 
-def _settle(call: Call, back: Tensor | Back) -> tuple[Tensor | None, list[Tensor | None]]:
-    """What a rule returned, as multipliers for the native backward and for each tensor."""
+def _settle(call: Call, back: Tensor | Back) -> list[Tensor | None]:
+    """What a rule returned, as multipliers for the operation's own backward and for each tensor."""
     step = call.step
     if isinstance(back, Tensor):
         back = Back(multiplier=back)
@@ -85,7 +99,7 @@ def _settle(call: Call, back: Tensor | Back) -> tuple[Tensor | None, list[Tensor
             if exact and m is not None:
                 m = m.masked_fill(call.tensors[slot] == 0, 0)
             multipliers[slot] = m
-    return back.native, multipliers
+    return [back.native, *multipliers]
 
 
 class Leave(torch.autograd.Function):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rootpoint.errors import InputError
 from rootpoint.propagation.call import Back, Call
@@ -19,60 +20,57 @@ from rootpoint.propagation.rules import rule
 
 
 def share(r: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
-    """R / z, the relevance per unit of z; 0/0 = 0. Overwrites `z`."""
+    """R / z, the relevance per unit of z; 0/0 = 0. Overwrites `r` and `z`, as memory is slow."""
     if epsilon:
-        return r / z.add_(torch.where(z < 0, -epsilon, epsilon))
-    return r / z.masked_fill_(z == 0, torch.inf)
+        return r.div_(z.add_(torch.where(z < 0, -epsilon, epsilon)))
+    return r.div_(z.masked_fill_(z == 0, torch.inf))
 
 
-def _with_bias(z: Tensor, call: Call, bias: str, sign: int = 0) -> Tensor:
-    """z without the bias (`ignore`), or with the part of it that has this sign (0: all)."""
-    b = _bias(call, z, sign)
-    if b is None or bias == "ignore":
-        return z
-    if bias != "absorb":
+def share_positive(r: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
+    """R / z where z > 0, else 0. Overwrites `r` and `z`."""
+    return r.div_(z.add_(epsilon) if epsilon else F.threshold_(z, 0.0, torch.inf))
+
+
+def _absorbs(bias: str) -> bool:
+    if bias not in ("absorb", "ignore"):
         raise InputError(f"bias={bias!r}; choose 'absorb' or 'ignore'")
-    return z + b
+    return bias == "absorb"
 
 
-def _bias(call: Call, z: Tensor, sign: int = 0) -> Tensor | None:
-    """The bias, or the part of it that has this sign, shaped to be added to the output."""
+def _bias(call: Call, z: Tensor) -> Tensor | None:
+    """The bias, shaped to be added to the output."""
     b = call.bias
-    if b is None:
-        return None
-    b = b.clamp(min=0) if sign > 0 else b.clamp(max=0) if sign < 0 else b
-    return b if call.step.name == "linear" else b.reshape(-1, *[1] * (z.dim() - 2))
+    return b if b is None or call.step.name == "linear" else b.reshape(-1, *[1] * (z.dim() - 2))
 
 
-def _without_bias(call: Call) -> Tensor:
-    b = _bias(call, call.output)
-    return call.output if b is None else call.output - b
-
-
-def _positive(call: Call, bias: str = "ignore") -> Tensor:
-    """Σ_i z_ij⁺: the positive contributions to each output (with b⁺ if it absorbs)."""
-    a = call.input
-    b = call.bias if bias == "absorb" else None
-    b = None if b is None else b.clamp(min=0)
+def _positive(call: Call, bias: str, factor: float = 1.0) -> Tensor:
+    """Σ_i z_ij⁺, the positive contributions to each output (and b⁺ if it absorbs), times a factor."""
+    a, b = call.input, call.bias if _absorbs(bias) else None
+    b = None if b is None else b.clamp(min=0).mul_(factor)
     if call.step.nonneg:
-        return call.run(a, call.positive(), b)
-    return call.run(a.clamp(min=0), call.positive(), b) + call.run(a.clamp(max=0), call.negative())
+        return call.run(a, call.positive(factor), b)
+    positive = call.run(a.clamp(min=0), call.positive(factor), b)
+    return positive.add_(call.run(a.clamp(max=0), call.negative(factor)))
 
 
 def _negative(call: Call, positive: Tensor, bias: str) -> Tensor:
-    """Σ_i z_ij⁻ as z − Σ_i z_ij⁺; differences below rounding are an empty side, zero."""
-    whole = call.output if bias == "absorb" else _without_bias(call)
-    negative = torch.sub(whole, positive)
-    noise = positive.abs().mul_(8 * torch.finfo(positive.dtype).eps)
-    return negative.masked_fill_(negative > -noise, 0)
+    """−Σ_i z_ij⁻, from z = Σ_i z_ij⁺ + Σ_i z_ij⁻ (+ b).
+
+    Lowered by the rounding of this difference, so that an empty side is not positive.
+    """
+    negative = torch.sub(positive, call.output)
+    b = None if _absorbs(bias) else _bias(call, negative)
+    if b is not None:
+        negative.add_(b)
+    return negative.add_(positive, alpha=-8 * torch.finfo(positive.dtype).eps)
 
 
-def _back_positive(call: Call, s: Tensor) -> Tensor:
-    """Multipliers of the positive contributions: w⁺ where a ≥ 0, w⁻ where a < 0."""
-    m = call.transpose(s, call.positive())
+def _back_positive(call: Call, s: Tensor, factor: float = 1.0) -> Tensor:
+    """Multipliers of the positive contributions: w⁺ where a ≥ 0, w⁻ where a < 0, times a factor."""
+    m = call.transpose(s, call.positive(factor))
     if call.step.nonneg:
         return m
-    return torch.where(call.input < 0, call.transpose(s, call.negative()), m)
+    return torch.where(call.input < 0, call.transpose(s, call.negative(factor)), m)
 
 
 def _back_negative(call: Call, s: Tensor) -> Tensor:
@@ -102,7 +100,8 @@ def epsilon(call: Call, m: Tensor, *, epsilon: float = 1e-6) -> Back:
     """
     if epsilon == 0:
         return Back(native=m)
-    return Back(native=torch.addcdiv(m, m, call.output.abs().add_(epsilon), value=-epsilon))
+    size = call.output.abs().add_(epsilon)
+    return Back(native=torch.addcdiv(m, m, size, value=-epsilon, out=size))
 
 
 @rule("z-plus", kinds=LINEAR)
@@ -113,7 +112,8 @@ def z_plus(call: Call, m: Tensor, *, bias: str = "ignore", epsilon: float = 0.0)
     positive contribution. Cost: one forward, one backward; twice that if a may be negative.
     Source: Montavon et al. 2017, Pattern Recognition 65:211; α1β0 of Bach et al. 2015.
     """
-    return _back_positive(call, share(call.relevance(m), _positive(call, bias), epsilon))
+    s = share_positive(call.relevance(m), _positive(call, bias), epsilon)
+    return _back_positive(call, s)
 
 
 @rule("alpha-beta", kinds=LINEAR)
@@ -135,17 +135,20 @@ def alpha_beta(
     """
     if abs(alpha - beta - 1) > 1e-9 or beta < 0:
         raise InputError(f"alpha-beta needs α − β = 1 and β ≥ 0, not α={alpha}, β={beta}")
-    r = call.relevance(m)
     positive = _positive(call, bias)
     if beta == 0:
-        return _back_positive(call, share(r, positive, epsilon))
+        return _back_positive(call, share_positive(call.relevance(m), positive, epsilon))
     negative = _negative(call, positive, bias)
-    up = alpha * r
-    if guard:
-        up = torch.where(negative == 0, r, torch.where(positive == 0, 0, up))
-    down = r - up  # −β R, as α − β = 1
-    m_positive = _back_positive(call, share(up, positive, epsilon))
-    return m_positive + _back_negative(call, share(down, negative, epsilon))
+    up = call.relevance(m)
+    if guard:  # α1β0 where only positive, and all to the negative where only negative
+        down = (up * torch.where(positive > 0, beta, -1)).masked_fill_(negative <= 0, 0)
+        up *= torch.where(negative > 0, torch.where(positive > 0, alpha, 0), 1)
+        alpha, beta = 1.0, 1.0
+    else:
+        down = up.clone()
+    rise = _back_positive(call, share_positive(up, positive, epsilon))
+    fall = _back_negative(call, share_positive(down, negative, epsilon))
+    return rise.mul_(alpha).add_(fall, alpha=beta)
 
 
 @rule("gamma", kinds=LINEAR)
@@ -159,24 +162,22 @@ def gamma(
     follow; else one backward more (and twice the forward if a may be negative).
     Source: Montavon et al. 2019, LNCS 11700, ch. 10; for either sign: Andéol et al. 2021.
     """
-    z, r = call.output, call.relevance(m)
-    step = call.step
-    if step.nonneg and step.rectified:
+    absorbs = _absorbs(bias)
+    if call.step.nonneg and call.step.rectified:
         raised = call.modified(f"gamma {gamma}", lambda w: w.clamp(min=0).mul_(gamma).add_(w))
-        b = call.bias
-        b = None if b is None or bias == "ignore" else b + gamma * b.clamp(min=0)
-        s = share(r, call.run(call.input, raised, b), epsilon)
+        b = call.bias if absorbs else None
+        b = None if b is None else b + gamma * b.clamp(min=0)
+        s = share_positive(call.relevance(m), call.run(call.input, raised, b), epsilon)
         return call.transpose(s, raised)
-    whole = z if bias == "absorb" else _without_bias(call)
-    positive = _positive(call, bias)
-    favoured = torch.where(z > 0, positive, whole - positive)
-    s = share(r, favoured.mul_(gamma).add_(whole), epsilon)
-    below = torch.where(z > 0, 0, s)
-    # w + γw⁺ where z > 0 and w + γw⁻ = (1+γ)w − γw⁺ where z < 0: two backwards, one of them native
-    return Back(
-        native=s + gamma * below,
-        multiplier=_back_positive(call, gamma * (s - 2 * below)),
-    )
+    # With σ the sign of z, the weights w + γw⁺ (σ = 1) and w + γw⁻ = (1+γ)w − γw⁺ (σ = −1) give
+    # z' = cz + σγz⁺, c = 1 or 1+γ: so R/z' = u σ|z| with u = m / (c|z| + γz⁺), without a branch.
+    z = call.output
+    steep = F.leaky_relu(z, -(1 + gamma))  # c|z|
+    whole = _positive(call, bias, gamma).add_(steep).add_(epsilon)
+    if not absorbs and (b := _bias(call, z)) is not None:
+        whole.sub_(torch.where(z > 0, b, -(1 + gamma) * b))
+    u = m / whole.masked_fill_(whole == 0, torch.inf)
+    return Back(native=steep.mul_(u), multiplier=_back_positive(call, u.mul_(z), gamma))
 
 
 @rule("box", kinds=LINEAR, exact=True)
@@ -195,7 +196,7 @@ def box(
     x = call.input
     low, high = _bound(low, x, torch.amin), _bound(high, x, torch.amax)
     positive, negative = call.positive(), call.negative()
-    z = _without_bias(call) - call.run(low, positive) - call.run(high, negative)
+    z = call.output - call.run(low, positive, call.bias) - call.run(high, negative)
     s = share(call.relevance(m), z)
     r = x * call.transpose(s, call.weight)
     r = r - low * call.transpose(s, positive) - high * call.transpose(s, negative)
