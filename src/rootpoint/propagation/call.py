@@ -102,13 +102,50 @@ class Call:
             kept = self._weights[key] = (sources, versions, change(self.weight))
         return kept[2]
 
-    def positive(self, factor: float = 1.0) -> Tensor:
-        """w⁺, times a factor."""
-        return self.modified(f"positive {factor}", lambda w: w.clamp(min=0).mul_(factor))
+    def parts(self, names: tuple[str, ...], factor: float = 1.0) -> Tensor:
+        """Parts of the weights (`PARTS`), side by side along the inputs, times a factor."""
 
-    def negative(self, factor: float = 1.0) -> Tensor:
-        """w⁻, times a factor."""
-        return self.modified(f"negative {factor}", lambda w: w.clamp(max=0).mul_(factor))
+        def change(w: Tensor) -> Tensor:
+            parts = [PARTS[name](w) for name in names]
+            joined = parts[0] if len(parts) == 1 else torch.cat(parts, self._joint[1])
+            return joined if factor == 1 else joined * factor
+
+        return self.modified(f"{names} × {factor}", change)
+
+    @cached_property
+    def _joint(self) -> tuple[int, int] | None:
+        """The dimensions of inputs and weights along which two maps join into one, if any."""
+        name = self.step.name
+        if name == "linear":
+            return -1, 1
+        if name in CONVOLUTIONS and self.step.bound(self.tensors, *CONVOLUTIONS[name]).get("groups", 1) == 1:
+            return 1, 0 if "transpose" in name else 1
+        return None
+
+    def sum(
+        self,
+        inputs: Sequence[Tensor],
+        names: tuple[str, ...],
+        bias: Tensor | None = None,
+        factor: float = 1.0,
+    ) -> Tensor:
+        """Σ_k w_kᵀ a_k + b for inputs a_k and parts w_k of the weights: one map where they join."""
+        if len(names) == 1:
+            return self.run(inputs[0], self.parts(names, factor), bias)
+        if self._joint is not None:
+            joined = torch.cat(list(inputs), self._joint[0])
+            return self.run(joined, self.parts(names, factor), bias)
+        z = self.sum(inputs[:1], names[:1], bias, factor)
+        return z.add_(self.sum(inputs[1:], names[1:], None, factor))
+
+    def spread(self, s: Tensor, names: tuple[str, ...], factor: float = 1.0) -> list[Tensor]:
+        """w_k s for each of these parts of the weights, shaped like the input."""
+        if len(names) == 1 or self._joint is None:
+            return [self.transpose(s, self.parts((name,), factor)) for name in names]
+        shape = list(self.input.shape)
+        shape[self._joint[0]] *= len(names)
+        c = self.transpose(s, self.parts(names, factor), self.input.new_empty(shape))
+        return list(c.chunk(len(names), self._joint[0]))
 
     def run(self, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The linear map with input `a` and these weights: z = wᵀ a + b."""
@@ -121,30 +158,45 @@ class Call:
         z = self.step.run(tensors)
         return z if bias is None else z + bias.reshape(-1, *[1] * (z.dim() - 2))
 
-    def transpose(self, s: Tensor, weight: Tensor) -> Tensor:
+    def transpose(self, s: Tensor, weight: Tensor, like: Tensor | None = None) -> Tensor:
         """The linear map with these weights, backwards: c = w s, shaped like the input."""
-        own = TRANSPOSES.get(self.step.name)
-        if own is not None and (c := own(self, s, weight)) is not None:
-            return c
+        like = self.input if like is None else like
+        if self.step.name == "linear":
+            return s @ weight
+        if self.step.name in CONVOLUTIONS:
+            c = _transpose_convolution(self.step, self.tensors, s, weight, like)
+            if c is not None:
+                return c
         with torch.enable_grad():
-            a = self.input.detach().requires_grad_()
+            a = like.detach().requires_grad_()
             z = self.run(a, weight)
         return torch.autograd.grad(z, a, s)[0]
 
 
-def _transpose_dense(call: Call, s: Tensor, weight: Tensor) -> Tensor:
-    return s @ weight
+PARTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "whole": lambda w: w,
+    "positive": lambda w: w.clamp(min=0),
+    "negative": lambda w: w.clamp(max=0),
+    "squared": torch.square,
+    "ones": torch.ones_like,
+}
+"""Parts of the weights by name: w, w⁺, w⁻, w², 1."""
+
+_SHAPE = ("input", "weight", "bias", "stride", "padding")
+CONVOLUTIONS = {
+    **{f"conv{d}d": (*_SHAPE, "dilation", "groups") for d in (1, 2, 3)},
+    **{f"conv_transpose{d}d": (*_SHAPE, "output_padding", "groups", "dilation") for d in (1, 2, 3)},
+}
+"""The parameters of each convolution, in order."""
 
 
-def _transpose_convolution(call: Call, s: Tensor, weight: Tensor) -> Tensor | None:
+def _transpose_convolution(
+    step: Step, tensors: Sequence[Any], s: Tensor, weight: Tensor, like: Tensor
+) -> Tensor | None:
     """One call of the convolution's own backward, without a forward before it."""
-    step = call.step
-    transposed = "transpose" in step.name
-    tail = ("output_padding", "groups", "dilation") if transposed else ("dilation", "groups")
-    names = ("input", "weight", "bias", "stride", "padding", *tail)
-    given = step.bound(call.tensors, *names)
+    given = step.bound(tensors, *CONVOLUTIONS[step.name])
     dims = weight.dim() - 2
-    if isinstance(given.get("padding"), str) or call.input.dim() != weight.dim():
+    if isinstance(given.get("padding"), str) or like.dim() != weight.dim():
         return None
 
     def each(name: str, default: int) -> list[int]:
@@ -154,20 +206,14 @@ def _transpose_convolution(call: Call, s: Tensor, weight: Tensor) -> Tensor | No
 
     return torch.ops.aten.convolution_backward(
         s,
-        call.input,
+        like,
         weight,
         None,
         each("stride", 1),
         each("padding", 0),
         each("dilation", 1),
-        transposed,
+        "transpose" in step.name,
         each("output_padding", 0),
         given.get("groups", 1),
         [True, False, False],
     )[0]
-
-
-TRANSPOSES: dict[str, Callable[[Call, Tensor, Tensor], Tensor | None]] = {
-    "linear": _transpose_dense,
-    **{f"conv{t}{d}d": _transpose_convolution for t in ("", "_transpose") for d in (1, 2, 3)},
-}

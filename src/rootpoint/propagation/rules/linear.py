@@ -20,15 +20,15 @@ from rootpoint.propagation.rules import rule
 
 
 def share(r: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
-    """R / z, the relevance per unit of z; 0/0 = 0. Overwrites `r` and `z`, as memory is slow."""
+    """R / z, the relevance per unit of z; 0/0 = 0. Overwrites `z`: fresh memory is slow."""
     if epsilon:
-        return r.div_(z.add_(torch.where(z < 0, -epsilon, epsilon)))
-    return r.div_(z.masked_fill_(z == 0, torch.inf))
+        return torch.div(r, z.add_(torch.where(z < 0, -epsilon, epsilon)), out=z)
+    return torch.div(r, z.masked_fill_(z == 0, torch.inf), out=z)
 
 
 def share_positive(r: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
-    """R / z where z > 0, else 0. Overwrites `r` and `z`."""
-    return r.div_(z.add_(epsilon) if epsilon else F.threshold_(z, 0.0, torch.inf))
+    """R / z where z > 0, else 0. Overwrites `z`."""
+    return torch.div(r, z.add_(epsilon) if epsilon else F.threshold_(z, 0.0, torch.inf), out=z)
 
 
 def _absorbs(bias: str) -> bool:
@@ -48,9 +48,8 @@ def _positive(call: Call, bias: str, factor: float = 1.0) -> Tensor:
     a, b = call.input, call.bias if _absorbs(bias) else None
     b = None if b is None else b.clamp(min=0).mul_(factor)
     if call.step.nonneg:
-        return call.run(a, call.positive(factor), b)
-    positive = call.run(a.clamp(min=0), call.positive(factor), b)
-    return positive.add_(call.run(a.clamp(max=0), call.negative(factor)))
+        return call.sum([a], ("positive",), b, factor)
+    return call.sum([a.clamp(min=0), a.clamp(max=0)], ("positive", "negative"), b, factor)
 
 
 def _negative(call: Call, positive: Tensor, bias: str) -> Tensor:
@@ -58,27 +57,22 @@ def _negative(call: Call, positive: Tensor, bias: str) -> Tensor:
 
     Lowered by the rounding of this difference, so that an empty side is not positive.
     """
-    negative = torch.sub(positive, call.output)
+    above_rounding = 1 + 8 * torch.finfo(positive.dtype).eps
+    negative = torch.sub(positive, call.output, alpha=above_rounding)
     b = None if _absorbs(bias) else _bias(call, negative)
-    if b is not None:
-        negative.add_(b)
-    return negative.add_(positive, alpha=-8 * torch.finfo(positive.dtype).eps)
+    return negative if b is None else negative.add_(b, alpha=above_rounding)
 
 
-def _back_positive(call: Call, s: Tensor, factor: float = 1.0) -> Tensor:
-    """Multipliers of the positive contributions: w⁺ where a ≥ 0, w⁻ where a < 0, times a factor."""
-    m = call.transpose(s, call.positive(factor))
+def _back(call: Call, s: Tensor, part: str, factor: float = 1.0) -> Tensor:
+    """Multipliers of the positive (or negative) contributions, times a factor.
+
+    A positive contribution comes by w⁺ where a ≥ 0, by w⁻ where a < 0; a negative one otherwise.
+    """
     if call.step.nonneg:
-        return m
-    return torch.where(call.input < 0, call.transpose(s, call.negative(factor)), m)
-
-
-def _back_negative(call: Call, s: Tensor) -> Tensor:
-    """Multipliers of the negative contributions: w⁻ where a ≥ 0, w⁺ where a < 0."""
-    m = call.transpose(s, call.negative())
-    if call.step.nonneg:
-        return m
-    return torch.where(call.input < 0, call.transpose(s, call.positive()), m)
+        return call.spread(s, (part,), factor)[0]
+    other = "negative" if part == "positive" else "positive"
+    above, below = call.spread(s, (part, other), factor)
+    return torch.where(call.input < 0, below, above)
 
 
 @rule("zero", kinds=LINEAR)
@@ -113,7 +107,7 @@ def z_plus(call: Call, m: Tensor, *, bias: str = "ignore", epsilon: float = 0.0)
     Source: Montavon et al. 2017, Pattern Recognition 65:211; α1β0 of Bach et al. 2015.
     """
     s = share_positive(call.relevance(m), _positive(call, bias), epsilon)
-    return _back_positive(call, s)
+    return _back(call, s, "positive")
 
 
 @rule("alpha-beta", kinds=LINEAR)
@@ -137,18 +131,16 @@ def alpha_beta(
         raise InputError(f"alpha-beta needs α − β = 1 and β ≥ 0, not α={alpha}, β={beta}")
     positive = _positive(call, bias)
     if beta == 0:
-        return _back_positive(call, share_positive(call.relevance(m), positive, epsilon))
+        return _back(call, share_positive(call.relevance(m), positive, epsilon), "positive")
     negative = _negative(call, positive, bias)
-    up = call.relevance(m)
+    up = down = call.relevance(m)
     if guard:  # α1β0 where only positive, and all to the negative where only negative
-        down = (up * torch.where(positive > 0, beta, -1)).masked_fill_(negative <= 0, 0)
-        up *= torch.where(negative > 0, torch.where(positive > 0, alpha, 0), 1)
-        alpha, beta = 1.0, 1.0
-    else:
-        down = up.clone()
-    rise = _back_positive(call, share_positive(up, positive, epsilon))
-    fall = _back_negative(call, share_positive(down, negative, epsilon))
-    return rise.mul_(alpha).add_(fall, alpha=beta)
+        both = (positive > 0) & (negative > 0)
+        up = torch.where(both, up, up / alpha)
+        down = torch.where(both, down, down / -beta).masked_fill_(negative <= 0, 0)
+    rise = _back(call, share_positive(up, positive, epsilon), "positive", alpha)
+    fall = _back(call, share_positive(down, negative, epsilon), "negative", beta)
+    return rise.add_(fall)
 
 
 @rule("gamma", kinds=LINEAR)
@@ -177,7 +169,7 @@ def gamma(
     if not absorbs and (b := _bias(call, z)) is not None:
         whole.sub_(torch.where(z > 0, b, -(1 + gamma) * b))
     u = m / whole.masked_fill_(whole == 0, torch.inf)
-    return Back(native=steep.mul_(u), multiplier=_back_positive(call, u.mul_(z), gamma))
+    return Back(native=steep.mul_(u), multiplier=_back(call, u.mul_(z), "positive", gamma))
 
 
 @rule("box", kinds=LINEAR, exact=True)
@@ -195,12 +187,10 @@ def box(
     """
     x = call.input
     low, high = _bound(low, x, torch.amin), _bound(high, x, torch.amax)
-    positive, negative = call.positive(), call.negative()
-    z = call.output - call.run(low, positive, call.bias) - call.run(high, negative)
+    z = call.output - call.sum([low, high], ("positive", "negative"), call.bias)
     s = share(call.relevance(m), z)
-    r = x * call.transpose(s, call.weight)
-    r = r - low * call.transpose(s, positive) - high * call.transpose(s, negative)
-    return Back(relevance=r)
+    whole, positive, negative = call.spread(s, ("whole", "positive", "negative"))
+    return Back(relevance=x * whole - low * positive - high * negative)
 
 
 def _bound(bound: float | Tensor | None, x: Tensor, extreme: object) -> Tensor:
@@ -223,9 +213,7 @@ def w_square(call: Call, m: Tensor) -> Back:
     The root point is the nearest root, ã = a − t·w, for inputs without bounds. Conserves.
     Cost: one forward, one backward. Source: Montavon et al. 2017, Pattern Recognition 65:211.
     """
-    squared = call.modified("squared", torch.square)
-    s = share(call.relevance(m), call.run(torch.ones_like(call.input), squared))
-    return Back(relevance=call.transpose(s, squared))
+    return _by_weights(call, m, "squared")
 
 
 @rule("flat", kinds=LINEAR, exact=True)
@@ -235,6 +223,10 @@ def flat(call: Call, m: Tensor) -> Back:
     Says where in the input the decision lies, not in which values. Cost: one forward, one backward.
     Source: Lapuschkin et al. 2019, Nature Communications 10:1096.
     """
-    ones = call.modified("flat", torch.ones_like)
-    s = share(call.relevance(m), call.run(torch.ones_like(call.input), ones))
-    return Back(relevance=call.transpose(s, ones))
+    return _by_weights(call, m, "ones")
+
+
+def _by_weights(call: Call, m: Tensor, part: str) -> Back:
+    """R_i = Σ_j v_ij / Σ_i v_ij · R_j for a part v of the weights, whatever the input."""
+    z = call.sum([torch.ones_like(call.input)], (part,))
+    return Back(relevance=call.spread(share(call.relevance(m), z), (part,))[0])
