@@ -11,26 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rootpoint.errors import InputError, UnknownNameError
 from rootpoint.propagation import rules
 from rootpoint.propagation.operations import LINEAR
-from rootpoint.propagation.rules import Rule
+from rootpoint.propagation.rules import DEFAULTS, Rule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rootpoint.propagation.step import Step
-
-DEFAULTS: dict[str, Rule] = {
-    **dict.fromkeys(LINEAR, rules.epsilon()),
-    "activation": rules.passing(),
-    "shift": rules.passing(),
-    "p-norm": rules.proportional(),
-    "normalization": rules.frozen_scale(),
-    "product": rules.uniform(),
-    **dict.fromkeys(
-        ("maximum", "average", "addition", "scaling", "quotient", "batch-norm"), rules.gradient()
-    ),
-}
-"""The rule of each kind of operation where a composite names none."""
-
 
 @dataclass(frozen=True)
 class Where:

@@ -18,6 +18,7 @@ from weakref import ref
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from rootpoint.errors import UnsupportedOperationError
@@ -362,7 +363,7 @@ class Propagation(TorchFunctionMode):
                 )
 
     def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
-        name = torch.overrides.resolve_name(function) or getattr(function, "__qualname__", str(function))
+        name = _public_name(function)
         module = _calling_module()
         path = self.paths.get(id(module), "") if module is not None else ""
         kind = type(module).__name__ if module is not None else "a function"
@@ -370,8 +371,8 @@ class Propagation(TorchFunctionMode):
             f"no rule for {name}, on the path from the input to the explained output"
             f"{f' ({why})' if why else ''}\n"
             f"  in {path or 'the model'} ({kind}), {_model_line()}\n"
-            f"  Register one with @rootpoint.rule(\"...\", operation={name}), or explain the features "
-            f'before it with at="..."'
+            f'  Register one with @rootpoint.rule("...", operation={name}), or explain the part of '
+            "the model before it by itself."
         )
 
 
@@ -501,6 +502,16 @@ def _without_override_check(function: types.FunctionType) -> types.FunctionType:
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
+
+
+def _public_name(function: Any) -> str:
+    """The name under which users know a torch function."""
+    name = getattr(function, "__name__", str(function))
+    spaces = {"torch": torch, "torch.nn.functional": F, "torch.Tensor": torch.Tensor}
+    for space, members in spaces.items():
+        if hasattr(members, name):
+            return f"{space}.{name}"
+    return name
 
 
 def _reaches(tensor: Tensor, leaves: list[Tensor]) -> bool:

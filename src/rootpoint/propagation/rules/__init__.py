@@ -7,19 +7,23 @@ output; it returns the multipliers at its input, or a `Back`. `@rule(name)` make
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
 
 from rootpoint.errors import InputError
 from rootpoint.propagation.call import Back, Call
+from rootpoint.propagation.operations import LINEAR, TABLE, Operation
 
 RULES: dict[str, Callable[..., Rule]] = {}
 """Every rule by its name."""
+
+DEFAULTS: dict[str, Rule] = {}
+"""The rule of each kind of operation where a composite names none."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,35 @@ def _brief(value: Any) -> str:
 
 
 def rule(
-    name: str, *, kinds: tuple[str, ...] | None = None, exact: bool = False
+    name: str,
+    *,
+    kinds: tuple[str, ...] | None = None,
+    exact: bool = False,
+    operation: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Tensor | Back]], Callable[..., Rule]]:
-    """Register a function as the rule called `name`; its keyword arguments are the rule's options."""
+    """Register a function as the rule called `name`; its keyword arguments are the rule's options.
+
+    kinds       the kinds of operations it is made for; None: any
+    exact       it may give relevance to inputs that are zero
+    operation   a torch function that has no rule yet: from now on it has this one
+    """
 
     def register(function: Callable[..., Tensor | Back]) -> Callable[..., Rule]:
-        signature = inspect.signature(function)
-        names = list(signature.parameters)[2:]
-        defaults = {n: signature.parameters[n].default for n in names}
+        parameters = list(signature(function).parameters.values())[2:]
+        defaults = {p.name: p.default for p in parameters}
 
-        @functools.wraps(function)
+        @wraps(function)
         def make(**options: Any) -> Rule:
-            if unknown := set(options) - set(names):
-                raise InputError(
-                    f"rule {name!r} has no option {sorted(unknown)}; its options: {names}"
-                )
-            return Rule(name, tuple({**defaults, **options}.items()), function, kinds, exact)
+            if unknown := set(options) - set(defaults):
+                known = ", ".join(defaults) or "none"
+                raise InputError(f"rule {name!r} has no option {sorted(unknown)}; its options: {known}")
+            given = tuple({**defaults, **options}.items())
+            return Rule(name, given, function, (name,) if operation else kinds, exact)
 
         RULES[name] = make
+        if operation is not None:
+            TABLE[operation] = Operation(operation.__name__, kind=name)
+            DEFAULTS[name] = make()
         return make
 
     return register
@@ -92,7 +107,20 @@ from rootpoint.propagation.rules.normalization import frozen_scale  # noqa: E402
 from rootpoint.propagation.rules.pooling import proportional, ties, uniform_pool  # noqa: E402
 from rootpoint.propagation.rules.product import uniform  # noqa: E402
 
+DEFAULTS |= {
+    **dict.fromkeys(LINEAR, epsilon()),
+    "activation": passing(),
+    "shift": passing(),
+    "p-norm": proportional(),
+    "normalization": frozen_scale(),
+    "product": uniform(),
+    **dict.fromkeys(
+        ("maximum", "average", "addition", "scaling", "quotient", "batch-norm"), gradient()
+    ),
+}
+
 __all__ = [
+    "DEFAULTS",
     "RULES",
     "Rule",
     "alpha_beta",
