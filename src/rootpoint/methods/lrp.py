@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rootpoint.errors import InputError
 from rootpoint.explanation import Explanation
 from rootpoint.method import Method, parameter
 
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
     from rootpoint.target import Target
 
 
+_COMPILE = "run forward and backward as one graph of torch.compile"
+
+
 @dataclass(frozen=True)
 class Propagating(Method):
     """A method that is a composite: relevance goes back through every operation by its rule."""
+
+    compile: bool
 
     @abstractmethod
     def rules(self) -> Composite:
         """Which rule where."""
 
     def prepare(self, model: Model) -> Any:
-        return {}  # modified weights, kept while the parameters are not written to
+        return {}, {}  # modified weights, and compiled models by the shapes of their inputs
 
     def run(
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
@@ -35,8 +41,12 @@ class Propagating(Method):
         from rootpoint.propagation import Propagation
         from rootpoint.propagation.balance import keep_books
 
-        composite = self.rules()
-        found = explain_backward(model, inputs, targets, Propagation(composite, model, prepared), at)
+        composite, (weights, graphs) = self.rules(), prepared
+        if self.compile:
+            found = self._run_compiled(model, inputs, targets, at, composite, graphs)
+        else:
+            one_pass = Propagation(composite, model, weights)
+            found = explain_backward(model, inputs, targets, one_pass, at)
         return [
             Explanation(
                 **fields,
@@ -48,6 +58,27 @@ class Propagating(Method):
             for fields in found
         ]
 
+    def _run_compiled(
+        self,
+        model: Model,
+        inputs: Inputs,
+        targets: Sequence[Target],
+        at: str | None,
+        composite: Composite,
+        graphs: dict[Any, Any],
+    ) -> list[dict[str, Any]]:
+        from rootpoint.backward import explain_backward
+        from rootpoint.inputs import check, tensors
+        from rootpoint.propagation.replay import Compiled, compiled
+
+        if at is not None:
+            raise InputError("inner modules cannot be explained with compile: leave out `at`")
+        check(model, inputs)
+        key = tuple((tuple(x.shape), x.dtype, x.device) for x in tensors(inputs))
+        if key not in graphs:
+            graphs[key] = compiled(model, inputs, composite)
+        return explain_backward(graphs[key], inputs, targets, Compiled())
+
 
 @dataclass(frozen=True)
 class LRP(Propagating):
@@ -55,6 +86,7 @@ class LRP(Propagating):
 
     composite   which rule where: a preset's name, perhaps with options
                 ("epsilon-gamma-box(low=-2.1, high=2.6)"), or a `Composite`
+    compile     run as one graph of torch.compile, made for each shape of the inputs
     Conserves up to what biases and stabilizers absorb (`Explanation.balance`). Cost: one forward and
     one backward, plus what the rules add: nothing for ε, half as much again for z⁺ and γ, as much
     again for αβ. `bind` keeps modified weights between calls.
@@ -65,7 +97,10 @@ class LRP(Propagating):
     summary: ClassVar[str] = "Layer-wise relevance propagation by a composite of rules"
     cost: ClassVar[str] = "1 forward, 1 backward; z⁺ and γ 1.5 ×, αβ 2 × that"
 
-    composite: str | Composite = parameter("epsilon-plus-flat", "which rule where: a preset or a Composite")
+    composite: str | Composite = parameter(
+        "epsilon-plus-flat", "which rule where: a preset's name (docs/rules.md) or a Composite"
+    )
+    compile: bool = parameter(False, _COMPILE)
 
     def rules(self) -> Composite:
         from rootpoint.propagation.composites import composite
@@ -81,6 +116,7 @@ class DeepTaylor(Propagating):
               inputs without bounds, or as hidden
     hidden    "rescaled-excitations" (rule z⁺), "rescaled-activation" (LRP-0), "nearest" (w²)
     low, high least and greatest input value; None: those of each sample
+    compile   run as one graph of torch.compile, made for each shape of the inputs
     maximum   max-pooling shares "proportional" to activation, or the "winner" takes all
     Conserves where every neuron has a root (no positive biases). Cost: as LRP with z⁺.
     Source: Montavon et al. 2017, Pattern Recognition 65:211.
@@ -105,6 +141,7 @@ class DeepTaylor(Propagating):
     maximum: str = parameter(
         "proportional", "how max-pooling shares", choices=("proportional", "winner")
     )
+    compile: bool = parameter(False, _COMPILE)
 
     def rules(self) -> Composite:
         from rootpoint.propagation.composites import DeepTaylor as composite

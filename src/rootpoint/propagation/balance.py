@@ -101,7 +101,7 @@ class Bookkeeping(Propagation):
         """The books, one entry for each operation that relevance reached, in order of the path."""
         for step in self.steps:
             if step.folds is not None:  # the linear map before the batch-norm passed its relevance on
-                together, alone = self._accounts[step.index], self._accounts[step.folds]
+                together, alone = self._accounts[step.index], self._accounts[step.folds[0].index]
                 together.passed += alone.passed
                 alone.passed = 0.0
         kept = [(step, self._accounts[step.index]) for step in self.steps]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from rootpoint.propagation.step import Step
 
-Weights = dict[tuple[int, str], tuple[list[Tensor], list[tuple[int, int]], Tensor]]
-"""Modified weights by (weight, modification): their sources, the sources' versions, the result."""
+Weights = dict[tuple[int, str, Hashable], tuple[list[Tensor], list[tuple[int, int]], Tensor]]
+"""Modified weights by (weight, module, modification): their sources, the sources' versions, the result."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,14 @@ class Call:
 
     # -- linear maps ---------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def weight(self) -> Tensor:
         weight = self.tensors[self.step.roles[0]]
         if self.step.norm is None:
             return weight
         return weight * self._scale.reshape(-1, *[1] * (weight.dim() - 1))
 
-    @cached_property
+    @property
     def bias(self) -> Tensor | None:
         slot = self.step.roles[1]
         bias = None if slot is None else self.tensors[slot]
@@ -77,25 +76,25 @@ class Call:
         folded = (-mean if bias is None else bias - mean) * self._scale
         return folded if shift is None else folded + shift
 
-    @cached_property
+    @property
     def _norm(self) -> list[Any]:
         assert self.step.norm is not None
         return [None if slot < 0 else self.tensors[slot] for slot in self.step.norm]
 
-    @cached_property
+    @property
     def _scale(self) -> Tensor:
         """γ / √(var + ε) of the folded batch-norm, per output channel."""
         _, var, gamma, _ = self._norm
         scale = torch.rsqrt(var + self.step.epsilon)
         return scale if gamma is None else scale * gamma
 
-    def modified(self, name: str, change: Callable[[Tensor], Tensor]) -> Tensor:
+    def modified(self, name: Hashable, change: Callable[[Tensor], Tensor]) -> Tensor:
         """`change(weight)`, computed once for a parameter as long as it is not written to."""
         slots = [self.step.roles[0], *(s for s in self.step.norm or () if s >= 0)]
         sources = [self.tensors[slot] for slot in slots]
         if torch.compiler.is_compiling() or not self.step.persistent:
             return change(self.weight)
-        key = (sources[0].data_ptr(), f"{self.step.module} {name}")
+        key = (sources[0].data_ptr(), self.step.module, name)
         versions = [(t.data_ptr(), t._version) for t in sources]
         kept = self._weights.get(key)
         if kept is None or kept[1] != versions:
@@ -110,9 +109,9 @@ class Call:
             joined = parts[0] if len(parts) == 1 else torch.cat(parts, self._joint[1])
             return joined if factor == 1 else joined * factor
 
-        return self.modified(f"{names} × {factor}", change)
+        return self.modified((names, factor), change)
 
-    @cached_property
+    @property
     def _joint(self) -> tuple[int, int] | None:
         """The dimensions of inputs and weights along which two maps join into one, if any."""
         name = self.step.name

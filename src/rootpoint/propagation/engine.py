@@ -26,7 +26,7 @@ from rootpoint.inputs import Inputs, Model, call, check, map_inputs
 from rootpoint.propagation.call import Weights, nonzero
 from rootpoint.propagation.composites import Composite
 from rootpoint.propagation.operations import LINEAR, Operation, operation_of
-from rootpoint.propagation.step import Step, pack, unpack
+from rootpoint.propagation.step import Slot, Step, pack
 from rootpoint.propagation.through import Leave, Memory, Through
 
 _CALLING_A_MODULE = nn.Module._call_impl.__code__
@@ -103,7 +103,7 @@ class Propagation(TorchFunctionMode):
         self.composite = composite
         self.steps: list[Step] = []
         self.facts = KnownTensors()
-        self.memory = Memory()
+        self.memory: Memory | None = Memory()
         self.weights: Weights = {} if weights is None else weights
         self.leaves: list[Tensor] = []
         named = model.named_modules() if isinstance(model, nn.Module) else ()
@@ -149,8 +149,8 @@ class Propagation(TorchFunctionMode):
     @property
     def path(self) -> tuple[Step, ...]:
         """The steps taken, in order: linear maps that a batch-norm was folded into once only."""
-        folded = {step.folds for step in self.steps if step.folds is not None}
-        return tuple(s for s in self.steps if s.uses > 0 or s.index not in folded)
+        folded = [step.folds[0] for step in self.steps if step.folds is not None]
+        return tuple(step for step in self.steps if step.uses > 0 or step not in folded)
 
     # -- meeting operations --------------------------------------------------------------------
 
@@ -175,19 +175,23 @@ class Propagation(TorchFunctionMode):
 
     def visit(self, step: Step, tensors: list[Tensor]) -> Any:
         """Run one operation on the path, with its way back."""
-        in_place = _in_place(step)
-        if in_place is None:
+        if step.in_place is None:
             return self._out_of_place(step, tensors)
         target = tensors[0]
-        by_relu = step.name in ("relu", "relu_")
-        if self.overwrites and _runs_natively(step, self.composite) and not any(step.exact):
-            self.memory.release(target, by_relu=by_relu)
-            result = step.run(tensors)
+        if self.overwrites and runs_natively(step, self.composite) and not any(step.exact):
+            self._release(target, by_relu=step.name in ("relu", "relu_"))
+            result = step.overwrite(tensors)
             return self._note(step, tensors, target if result is None else result)
-        step.function, step.kwargs, step.args = in_place
-        result = self._out_of_place(step, tensors)
+        return self._overwrite(step, target, self._out_of_place(step, tensors))
+
+    def _release(self, target: Tensor, *, by_relu: bool = False) -> None:
+        if self.memory is not None:
+            self.memory.release(target, by_relu=by_relu)
+
+    def _overwrite(self, step: Step, target: Tensor, result: Tensor) -> Tensor:
+        """The target of an operation in place, overwritten with the result."""
         facts = self.facts[result]
-        self.memory.release(target)
+        self._release(target)
         target.copy_(result)
         self.facts[target] = replace(facts, plain=None, version=target._version)
         return target
@@ -199,7 +203,7 @@ class Propagation(TorchFunctionMode):
             return folded
         if step.kind in ("product", "quotient"):
             tensors = self._without_gates(step, tensors)
-        if _runs_natively(step, self.composite):
+        if runs_natively(step, self.composite):
             return self._note(step, tensors, step.run(self._leaving(step, tensors)))
         with torch.set_grad_enabled(_has_own_graph(step)):
             result = step.run(self._leaving(step, tensors))
@@ -226,24 +230,20 @@ class Propagation(TorchFunctionMode):
         plain, own = facts.plain
         linear = facts.maker
         assert linear is not None
-        statistics = [given.get(n) for n in ("running_mean", "running_var", "weight", "bias")]
-        together, slots = list(own), []
-        for tensor in statistics:
-            slots.append(-1 if tensor is None else len(together))
-            together += [] if tensor is None else [tensor]
+        together, slots = folded_tensors(norm, tensors, own)
         step = replace(
             linear,
             index=norm.index,
-            norm=tuple(slots),
+            norm=slots,
             epsilon=given.get("eps", 1e-5),
-            folds=linear.index,
+            folds=(linear, norm),
+            uses=0,
+            relu_uses=0,
         )
-        step.uses = step.relu_uses = 0
         linear.uses -= 1
         self.steps[norm.index] = step
         value = norm.run([plain if t is given["input"] else t for t in tensors])
-        out = self._through(step, value, together)
-        return self._note(step, own, out)
+        return self._note(step, own, self._through(step, value, together))
 
     def _through(self, step: Step, value: Tensor, tensors: list[Tensor]) -> Tensor:
         return Through.apply(step, self.weights, self.memory, value, *tensors)  # pyright: ignore
@@ -266,11 +266,11 @@ class Propagation(TorchFunctionMode):
         if not signals or self.composite.touches("product"):
             return tensors
         step.exact = tuple(e for i, e in zip(step.live, step.exact, strict=True) if i in signals)
-        dropped = set(step.live) - set(signals)
+        step.constant = tuple(i for i in step.live if i not in signals)
         step.live = signals
         if len(signals) == 1 and step.kind == "product":
             step.kind = "scaling"
-        return [t.detach() if i in dropped else t for i, t in enumerate(tensors)]
+        return with_constants(step, tensors)
 
     # -- what is known -------------------------------------------------------------------------
 
@@ -299,6 +299,9 @@ class Propagation(TorchFunctionMode):
             nonneg=known[0].nonneg,
             depth=depth,
         )
+        if (replacement := _out_of_place_form(step)) is not None:
+            step.in_place = step.function, step.args, step.kwargs
+            step.function, step.args, step.kwargs = replacement
         _specify(step, tensors, entry=all(f.entry for f in known))
         if step.kind == "refused":
             raise self._unsupported(function, "a constant divided by it")
@@ -381,13 +384,35 @@ def inspect(model: Model, inputs: Inputs, composite: Composite) -> tuple[Step, .
 
     Cost: one forward.
     """
+    return follow(model, inputs, composite).path
+
+
+def follow(model: Model, inputs: Inputs, composite: Composite) -> Propagation:
+    """A forward pass alone: the path from the inputs to the output, with its rules."""
     check(model, inputs)
     engine = Propagation(composite, model)
     with torch.inference_mode(False), torch.enable_grad():
         with engine:
             output = call(model, map_inputs(engine.enter, inputs))
         engine.settle(output)
-    return engine.path
+    return engine
+
+
+def folded_tensors(
+    norm: Step, tensors: list[Tensor], own: list[Tensor]
+) -> tuple[list[Tensor], tuple[int, ...]]:
+    """A linear map's own tensors and those of a batch-norm behind it, with the slots of the latter."""
+    given = norm.bound(tensors, *_BATCH_NORM)
+    together, slots = list(own), []
+    for name in ("running_mean", "running_var", "weight", "bias"):
+        tensor = given.get(name)
+        slots.append(-1 if tensor is None else len(together))
+        together += [] if tensor is None else [tensor]
+    return together, tuple(slots)
+
+
+def with_constants(step: Step, tensors: list[Tensor]) -> list[Tensor]:
+    return [t.detach() if i in step.constant else t for i, t in enumerate(tensors)]
 
 
 def _specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
@@ -396,7 +421,8 @@ def _specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
     floating = [i for i, t in enumerate(tensors) if t.is_floating_point()]
     if kind in LINEAR:
         names = ("input", "weight", "bias")
-        places = [step.args[i] if i < len(step.args) else step.kwargs.get(names[i]) for i in range(3)]
+        given = dict(zip(names, step.args, strict=False)) | step.kwargs
+        places = [place.index if isinstance(place := given.get(n), Slot) else None for n in names]
         if len(step.live) == 1 and step.live[0] == places[0]:
             step.roles = (places[1], places[2])
         else:
@@ -406,9 +432,7 @@ def _specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
         step.roles = (next(i for i in floating if i not in step.live), None)
     elif kind == "product" and len(step.live) == 1:
         step.kind = "scaling"
-    elif kind == "quotient" and len(step.args) > 0 and step.args[0] not in step.live[:1]:
-        step.kind = "refused"
-    elif kind == "quotient" and name in ("__rdiv__", "__rtruediv__"):
+    elif kind == "quotient" and (name.startswith("__r") or step.args[:1] != (Slot(step.live[0]),)):
         step.kind = "refused"
     if step.linear:
         step.persistent = isinstance(tensors[step.roles[0]], nn.Parameter)
@@ -416,7 +440,7 @@ def _specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
         step.kind = "shift"
 
 
-def _runs_natively(step: Step, composite: Composite) -> bool:
+def runs_natively(step: Step, composite: Composite) -> bool:
     """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
     if step.kind == "movement":
         return True
@@ -452,19 +476,21 @@ def _nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
     return not constants and not negative
 
 
-def _in_place(step: Step) -> tuple[Callable[..., Any], dict[str, Any], tuple[Any, ...]] | None:
-    """For an in-place operation: the function and arguments that do the same out of place."""
+def _out_of_place_form(
+    step: Step,
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+    """For an operation in place: the function and arguments that do the same out of place."""
     if step.operation.functional is not None:
-        return step.operation.functional, step.kwargs, step.args
-    if step.name in ("__setitem__",):
-        return _set_item, step.kwargs, step.args
+        return step.operation.functional, step.args, step.kwargs
+    if step.name == "__setitem__":
+        return _set_item, step.args, step.kwargs
     position = _inplace_position(step.function)
     if position is None:
         return None
     if position < len(step.args) and step.args[position] is True:
-        return step.function, step.kwargs, (*step.args[:position], False, *step.args[position + 1 :])
+        return step.function, (*step.args[:position], False, *step.args[position + 1 :]), step.kwargs
     if step.kwargs.get("inplace") is True:
-        return step.function, {**step.kwargs, "inplace": False}, step.args
+        return step.function, step.args, {**step.kwargs, "inplace": False}
     return None
 
 

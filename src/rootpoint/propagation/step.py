@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from rootpoint.propagation.rules import Rule
 
 
-class Slot(int):
+@dataclass(frozen=True)
+class Slot:
     """The place of a tensor among the arguments of a step."""
+
+    index: int
 
 
 def pack(arguments: Any, tensors: list[Any]) -> Any:
@@ -33,9 +36,9 @@ def pack(arguments: Any, tensors: list[Any]) -> Any:
 
 def unpack(arguments: Any, tensors: Any) -> Any:
     """The inverse of `pack`."""
+    if isinstance(arguments, Slot):
+        return tensors[arguments.index]
     kind = type(arguments)
-    if kind is Slot:
-        return tensors[arguments]
     if kind is tuple or kind is list:
         return kind([unpack(a, tensors) for a in arguments])
     if kind is dict:
@@ -47,6 +50,7 @@ def unpack(arguments: Any, tensors: Any) -> Any:
 class Step:
     """What is known of one operation on the path from the explained input to the output.
 
+    in_place    the function and arguments the model called, if `function` does the same out of place
     live        which of its tensors depend on the explained input
     exact       which of those keep relevance where they are zero (see `nonzero`)
     roles       slots of weight and bias of a linear map
@@ -54,7 +58,8 @@ class Step:
     nonneg      the live input is known to be non-negative
     depth       how many linear maps lie on the longest path before it
     norm        slots of a batch-norm folded in: mean, variance, scale, shift (-1: absent)
-    folds       index of the step that is the linear map alone
+    folds       the step that is the linear map alone, and the one that is the batch-norm alone
+    constant    slots of live tensors that count as constants (gates, denominators)
     uses        how often its output was used, and how often by a ReLU
     last        no other linear map lies between it and the output
     rounding    relative size of rounding errors in its sums
@@ -72,10 +77,12 @@ class Step:
     exact: tuple[bool, ...]
     module: str
     module_type: type | None
+    in_place: tuple[Callable[..., Any], Any, Any] | None = None
     roles: tuple[int, int | None] = (-1, None)
     norm: tuple[int, ...] | None = None
     epsilon: float = 0.0
-    folds: int | None = None
+    folds: tuple[Step, Step] | None = None
+    constant: tuple[int, ...] = ()
     persistent: bool = False
     nonneg: bool = False
     depth: int = 0
@@ -113,6 +120,17 @@ class Step:
     def rectified(self) -> bool:
         """Every use of the output is a ReLU: outputs ≤ 0 get no relevance."""
         return self.uses == self.relu_uses > 0
+
+    @property
+    def called(self) -> Callable[..., Any]:
+        """The torch function that the model called."""
+        return self.function if self.in_place is None else self.in_place[0]
+
+    def overwrite(self, tensors: Any) -> Any:
+        """Run in place, as the model called it."""
+        assert self.in_place is not None
+        function, args, kwargs = self.in_place
+        return function(*unpack(args, tensors), **unpack(kwargs, tensors))
 
     def run(self, tensors: Any) -> Any:
         """The operation on other tensors."""

@@ -156,7 +156,7 @@ def gamma(
     """
     absorbs = _absorbs(bias)
     if call.step.nonneg and call.step.rectified:
-        raised = call.modified(f"gamma {gamma}", lambda w: w.clamp(min=0).mul_(gamma).add_(w))
+        raised = call.modified(("gamma", gamma), lambda w: w.clamp(min=0).mul_(gamma).add_(w))
         b = call.bias if absorbs else None
         b = None if b is None else b + gamma * b.clamp(min=0)
         s = share_positive(call.relevance(m), call.run(call.input, raised, b), epsilon)

@@ -1,0 +1,144 @@
+"""Explanations under `torch.compile`: the path is met once, then replayed inside one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rootpoint.errors import UnsupportedModelError
+from rootpoint.inputs import Inputs, Model, call, map_inputs
+from rootpoint.propagation.call import nonzero
+from rootpoint.propagation.composites import Composite
+from rootpoint.propagation.engine import (
+    Propagation,
+    follow,
+    folded_tensors,
+    runs_natively,
+    with_constants,
+)
+from rootpoint.propagation.step import Step
+
+
+class Replay(Propagation):
+    """A propagation along a path met before, so that it can be traced: nothing is looked up.
+
+    steps   the path with its rules: `Propagation.steps` after `settle`
+    Raises UnsupportedModelError if the model takes another path than then.
+    """
+
+    overwrites = False
+
+    def __init__(self, steps: list[Step], composite: Composite) -> None:
+        super().__init__(composite)
+        self.memory = None
+        self.expected = [step for step in steps if _acts(step, composite)]
+        self.position = 0
+        self.plain: dict[int, tuple[Tensor, list[Tensor]]] = {}
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.position < len(self.expected):
+            step = self.expected[self.position]
+            met = step if step.folds is None else step.folds[1]
+            if function is met.called:
+                tensors: list[Tensor] = []
+                collect((args, kwargs), tensors)
+                if any(tensors[slot].requires_grad for slot in met.live):
+                    self.position += 1
+                    return self.visit(step, tensors)
+        return function(*args, **kwargs)
+
+    def settle(self, output: Any) -> None:
+        if self.position < len(self.expected):
+            step = self.expected[self.position]
+            raise UnsupportedModelError(
+                f"the model took another path than when it was compiled: {step.title} in "
+                f"{step.module or 'the model'} did not run; explain it without compile"
+            )
+
+    def _overwrite(self, step: Step, target: Tensor, result: Tensor) -> Tensor:
+        return target.copy_(result)
+
+    def _linear(self, step: Step, tensors: list[Tensor]) -> Tensor:
+        value = step.run(self._leaving(step, tensors))
+        self.plain[step.index] = value, tensors
+        return self._through(step, value, tensors)
+
+    def _out_of_place(self, step: Step, tensors: list[Tensor]) -> Any:
+        if step.folds is None:
+            return super()._out_of_place(step, with_constants(step, tensors))
+        linear, norm = step.folds
+        plain, own = self.plain[linear.index]
+        value = norm.run([plain if slot in norm.live else t for slot, t in enumerate(tensors)])
+        together, _ = folded_tensors(norm, tensors, own)
+        return self._through(step, value, together)
+
+    def _without_gates(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
+        return tensors  # the step knows them
+
+    def _note(self, step: Step, tensors: list[Tensor], result: Any) -> Any:
+        return result
+
+
+def collect(arguments: Any, tensors: list[Tensor]) -> None:
+    """Append the tensors of the arguments, in the order of `pack`."""
+    if isinstance(arguments, Tensor):
+        tensors.append(arguments)
+    elif isinstance(arguments, tuple | list):
+        for argument in arguments:
+            collect(argument, tensors)
+    elif isinstance(arguments, dict):
+        for argument in arguments.values():
+            collect(argument, tensors)
+
+
+def _acts(step: Step, composite: Composite) -> bool:
+    """Whether a step does more than its operation."""
+    return bool(step.constant or any(step.exact)) or not runs_natively(step, composite)
+
+
+@dataclass
+class Compiled:
+    """A pass (`rootpoint.backward.Pass`) over a model that was compiled with its explanation."""
+
+    leaves: list[Tensor] = field(default_factory=list)
+
+    def enter(self, x: Tensor) -> Tensor:
+        self.leaves.append(x.detach().clone().requires_grad_())
+        return self.leaves[-1].clone()
+
+    def forward(self) -> AbstractContextManager[Any]:
+        """Rules may use gradients inside, and their options are constants."""
+        import torch._dynamo
+
+        return torch._dynamo.config.patch(trace_autograd_ops=True, specialize_float=True)
+
+    def settle(self, output: Any) -> None: ...
+
+    def share(self, value: Tensor, *, inner: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda a, m: nonzero(a) * m
+
+
+def compiled(model: Model, inputs: Inputs, composite: Composite) -> Callable[..., Any]:
+    """The model as one compiled graph whose backward is the explanation's.
+
+    Cost: one forward to meet the path, and the compilation, at the first call.
+    """
+    replay = Replay(follow(model, inputs, composite).steps, composite)
+
+    def run(*args: Tensor, **kwargs: Tensor) -> Any:
+        replay.position = 0
+        with replay:
+            output = model(*args, **kwargs)
+        replay.settle(output)
+        return output
+
+    run.__code__ = run.__code__.replace()  # torch counts the graphs of one code: give each model its own
+    return torch.compile(run, fullgraph=True)
