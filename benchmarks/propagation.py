@@ -36,6 +36,16 @@ BOUNDS = {
     ("vgg16", "epsilon-alpha2-beta1"): 2.2,
     ("resnet50", "epsilon-alpha2-beta1"): 2.2,
 }
+ABOUT = """# Speed
+
+Made by `make bench` (`benchmarks/propagation.py`). Seconds; the ratio to one gradient (forward and
+backward to the input) of the same model in the same process; the bound we hold ourselves to; the
+peak memory of tensors as a ratio to the gradient's. Median of {runs} interleaved runs, 1 thread,
+224 × 224 pixels, random weights, PyTorch {torch}, {machine}.
+
+| model | batch | method | seconds | × gradient | bound | × memory |
+|---|---|---|---|---|---|---|
+"""
 Run = Callable[[Tensor], Tensor]
 
 
@@ -75,7 +85,9 @@ def zennit(name: str, model: nn.Module, composite: str) -> Run:
     canonizers = [ResNetCanonizer() if name.startswith("resnet") else VGGCanonizer()]
     made = {
         "epsilon-plus": lambda: composites.EpsilonPlus(canonizers=canonizers),
-        "epsilon-gamma-box": lambda: composites.EpsilonGammaBox(low=-3.0, high=3.0, canonizers=canonizers),
+        "epsilon-gamma-box": lambda: composites.EpsilonGammaBox(
+            low=-3.0, high=3.0, canonizers=canonizers
+        ),
         "epsilon-alpha2-beta1": lambda: composites.EpsilonAlpha2Beta1(canonizers=canonizers),
     }[composite]()
 
@@ -129,10 +141,9 @@ def measure(name: str, batch: int, repeats: int, *, peers: bool) -> list[str]:
     rows = []
     for n in runs:
         ratio, memory = taken[n] / taken["gradient"], peak[n] / peak["gradient"]
-        bound = BOUNDS.get((name, n))
-        rows.append(
-            f"| {name} | {batch} | {n} | {taken[n]:.3f} | {ratio:.2f} | {bound or ''} | {memory:.2f} |"
-        )
+        bound = BOUNDS.get((name, n), "")
+        cells = (name, batch, n, f"{taken[n]:.3f}", f"{ratio:.2f}", bound, f"{memory:.2f}")
+        rows.append("| " + " | ".join(map(str, cells)) + " |")
         print(rows[-1], flush=True)
     return rows
 
@@ -153,15 +164,8 @@ def main() -> None:
         for row in measure(name, batch, chosen.runs, peers=not chosen.no_peers)
     ]
     if chosen.output:
-        head = (
-            "# Speed\n\nMade by `python benchmarks/propagation.py --output docs/speed.md`: seconds, ratio to "
-            "one gradient\n(forward + backward to the input) in the same process, the bound we hold ourselves "
-            "to, and peak memory\nof tensors as a ratio to the gradient's. Median of "
-            f"{chosen.runs} interleaved runs, 1 thread, 224 × 224 pixels,\nPyTorch {torch.__version__}, "
-            f"{platform.machine()}.\n\n| model | batch | method | seconds | × gradient | bound | × memory |\n"
-            "|---|---|---|---|---|---|---|\n"
-        )
-        chosen.output.write_text(head + "\n".join(rows) + "\n")
+        about = ABOUT.format(runs=chosen.runs, torch=torch.__version__, machine=platform.machine())
+        chosen.output.write_text(about + "\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import rootpoint.methods  # first, as importing it sets `methods`, which the next line sets for good
+import rootpoint.methods as _methods  # noqa: F401  (sets `methods`, which the next line sets for good)
 from rootpoint.method import BoundMethod, Method, explain, method, methods
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ _WHERE = {
     "rule": "propagation.rules",
     "rules": "propagation",
 }
-"""The module of each public name: imported when first used, so that `import rootpoint` is instant."""
+"""The module of each public name, imported when first used: `import rootpoint` is instant."""
 
 __all__ = [
     "LRP",

@@ -71,7 +71,9 @@ class Balance:
     def __str__(self) -> str:
         width = max([len(e.module) for e in self.entries] + [6])
         name = max([len(e.operation) for e in self.entries] + [9])
-        lines = [f"{'#':>4}  {'operation':<{name}}  {'module':<{width}}  {'arrived':>12}  {'passed':>12}"]
+        lines = [
+            f"{'#':>4}  {'operation':<{name}}  {'module':<{width}}  {'arrived':>12}  {'passed':>12}"
+        ]
         for e in self.entries:
             causes = "  ".join(f"{cause} {amount:+.4g}" for cause, amount in e.absorbed.items())
             lines.append(
@@ -131,7 +133,9 @@ class Explanation:
                 f"{tuple(shape) or type(self.relevance).__name__}"
             )
         relevance = self.relevance[sample]
-        return visualize.heatmap(relevance) if photo is None else visualize.overlay(photo, relevance)
+        return (
+            visualize.heatmap(relevance) if photo is None else visualize.overlay(photo, relevance)
+        )
 
     def save(self, path: str | Path, *, sample: int = 0) -> Path:
         """Write the heatmap of one sample (`.png`) or the numbers of all of them (`.npz`).
@@ -144,11 +148,17 @@ class Explanation:
         elif path.suffix == ".npz":
             import numpy as np
 
-            tensors = self.relevance if isinstance(self.relevance, Mapping) else {"relevance": self.relevance}
+            tensors = (
+                self.relevance
+                if isinstance(self.relevance, Mapping)
+                else {"relevance": self.relevance}
+            )
             if isinstance(self.relevance, tuple):
                 tensors = {f"relevance_{i}": r for i, r in enumerate(self.relevance)}
             arrays = {name: r.detach().float().cpu().numpy() for name, r in tensors.items()}
             np.savez_compressed(path, output=self.output.detach().float().cpu().numpy(), **arrays)
         else:
-            raise InputError(f"cannot write {path.name}: use .png for the picture, .npz for numbers")
+            raise InputError(
+                f"cannot write {path.name}: use .png for the picture, .npz for numbers"
+            )
         return path

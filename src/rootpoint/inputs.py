@@ -45,7 +45,9 @@ def batch_size(inputs: Any) -> int:
 def check(model: Model, inputs: Any) -> None:
     """Raise a clear error if the model or its inputs cannot be explained as they are."""
     if isinstance(model, nn.Module):
-        training = [name or "the model" for name, module in model.named_modules() if module.training]
+        training = [
+            name or "the model" for name, module in model.named_modules() if module.training
+        ]
         if training:
             raise UnsupportedModelError(
                 f"{training[0]} is in training mode, where dropout and batch statistics make the "

@@ -45,7 +45,7 @@ class Method(ABC):
     def __call__(
         self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
     ) -> Explanation:
-        """Explain `target` of `model` at `inputs`; `at` names an inner module to explain instead."""
+        """Explain `target` of `model`; `at` names an inner module to explain instead of the input."""
         return self.bind(model)(inputs, target, at=at)
 
     def bind(self, model: Model) -> BoundMethod:
@@ -137,12 +137,14 @@ def explain(
     target      a class index, one per sample, "predicted" (the highest score), an index tuple for
                 dense outputs, or a function from the model's output to one score per sample
     method      a name (see `methods()`) or a Method; `parameters` are those of the named method
-    at          the path of an inner module ("features.12"): explains its output instead of the input
+    at          the path of an inner module ("features.12"): to explain instead of the input
     """
     if isinstance(method, str):
         method = _by_name(method, **parameters)
     elif parameters:
-        raise InputError(f"parameters {sorted(parameters)} go with a method's name; set them on {method}")
+        raise InputError(
+            f"parameters {sorted(parameters)} go with a method's name; set them on {method}"
+        )
     return method(model, inputs, target, at=at)
 
 

@@ -50,7 +50,9 @@ def _chosen_by(target: Callable[[Any], Tensor], output: Any, batch: int) -> Tens
     score = target(output)
     if not isinstance(score, Tensor) or score.shape not in ((batch,), (batch, 1)):
         what = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-        raise InputError(f"the target function must return one score per sample, ({batch},), not {what}")
+        raise InputError(
+            f"the target function must return one score per sample, ({batch},), not {what}"
+        )
     return score.reshape(batch)
 
 
@@ -62,8 +64,8 @@ def _indices(output: Tensor, target: Any, batch: int) -> list[tuple[int, ...]]:
             raise InputError(f"target {target!r} is not 'predicted', an index, or a function")
         if len(sizes) > 1:
             raise InputError(
-                f"the output has shape {tuple(output.shape)}: 'predicted' needs one score per class; "
-                "name the target by an index tuple or a function"
+                f"the output has shape {tuple(output.shape)}: 'predicted' needs one score per "
+                "class; name the target by an index tuple or a function"
             )
         best = output.detach().argmax(1).tolist() if sizes else [0] * batch
         return [(i,) for i in best]
@@ -85,6 +87,8 @@ def _check_index(index: tuple[Any, ...], sizes: tuple[int, ...]) -> None:
             raise InputError(f"target {index} is not made of integers")
         if not -size <= i < size:
             where = f" in dimension {position + 1}" if len(sizes) > 1 else ""
-            raise InputError(f"target {i} is out of range{where}: the model has {size} outputs there")
+            raise InputError(
+                f"target {i} is out of range{where}: the model has {size} outputs there"
+            )
     if len(index) > len(sizes):
         raise InputError(f"target {index} has more indices than the output has dimensions {sizes}")

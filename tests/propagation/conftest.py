@@ -46,7 +46,7 @@ def send() -> Send:
         )
 
         def score(output: Tensor) -> Tensor:
-            return (output if m is None else output * m).flatten(1).sum(1)
+            return (output if m is None else output * m).reshape(len(output), -1).sum(1)
 
         return LRP(composite=Composite(entries))(model, x, score, at=at).relevance
 

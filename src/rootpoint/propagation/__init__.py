@@ -4,4 +4,14 @@ from rootpoint.propagation.composites import PRESETS, Composite, Where, composit
 from rootpoint.propagation.engine import Propagation, inspect
 from rootpoint.propagation.rules import RULES, Rule, rule
 
-__all__ = ["PRESETS", "RULES", "Composite", "Propagation", "Rule", "Where", "composite", "inspect", "rule"]
+__all__ = [
+    "PRESETS",
+    "RULES",
+    "Composite",
+    "Propagation",
+    "Rule",
+    "Where",
+    "composite",
+    "inspect",
+    "rule",
+]

@@ -24,6 +24,7 @@ _ABSORBS = {
     "normalization": "bias",
     "addition": "constant",
     "movement": "constant",
+    "maximum": "constant",
     "activation": "activation",
 }
 """What may absorb relevance in operations of each kind without weights."""
@@ -70,7 +71,7 @@ class Bookkeeping(Propagation):
                 return result
         tapped = list(tensors)
         for slot, exact in zip(step.live, step.exact, strict=True):
-            tapped[slot] = _Tap.apply(tensors[slot], self._on_leaving(step.index, exact))  # pyright: ignore
+            tapped[slot] = _Tap.apply(tensors[slot], self._on_leaving(step.index, exact))
             self.facts[tapped[slot]] = self._facts(tensors[slot])
         result = super()._out_of_place(step, tapped)
         for output in result if isinstance(result, tuple | list) else (result,):
@@ -93,19 +94,25 @@ class Bookkeeping(Propagation):
             account.size += relevance.abs().sum().item()
             if step.rule is not None and step.rule.name == "epsilon":
                 epsilon = dict(step.rule.options)["epsilon"]
-                account.stabilizer += (relevance * epsilon / (z.double().abs() + epsilon)).sum().item()
+                account.stabilizer += (
+                    (relevance * epsilon / (z.double().abs() + epsilon)).sum().item()
+                )
 
         return arrival
 
     def entries(self) -> list[Entry]:
         """The books, one entry for each operation that relevance reached, in order of the path."""
         for step in self.steps:
-            if step.folds is not None:  # the linear map before the batch-norm passed its relevance on
+            if (
+                step.folds is not None
+            ):  # the linear map before the batch-norm passed its relevance on
                 together, alone = self._accounts[step.index], self._accounts[step.folds[0].index]
                 together.passed += alone.passed
                 alone.passed = 0.0
         kept = [(step, self._accounts[step.index]) for step in self.steps]
-        return [_entry(step, account) for step, account in kept if account.arrived or account.passed]
+        return [
+            _entry(step, account) for step, account in kept if account.arrived or account.passed
+        ]
 
 
 def _entry(step: Step, account: _Account) -> Entry:
@@ -117,7 +124,13 @@ def _entry(step: Step, account: _Account) -> Entry:
         rounding = abs(rest) <= step.rounding * account.size
         absorbed["rounding" if rounding else _cause(step)] = rest
     return Entry(
-        step.index, step.title, step.module, str(step.rule or ""), account.arrived, account.passed, absorbed
+        step.index,
+        step.title,
+        step.module,
+        str(step.rule or ""),
+        account.arrived,
+        account.passed,
+        absorbed,
     )
 
 

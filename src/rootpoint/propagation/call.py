@@ -12,7 +12,7 @@ from torch import Tensor
 from rootpoint.propagation.step import Step
 
 Weights = dict[tuple[int, str, Hashable], tuple[list[Tensor], list[tuple[int, int]], Tensor]]
-"""Modified weights by (weight, module, modification): their sources, the sources' versions, the result."""
+"""Modified weights, by weight, module and modification: their sources, versions, and the result."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Call:
     weight, bias     of a linear map, with the batch-norm behind it folded in
     """
 
-    def __init__(self, step: Step, tensors: Sequence[Any], output: Tensor, weights: Weights) -> None:
+    def __init__(
+        self, step: Step, tensors: Sequence[Any], output: Tensor, weights: Weights
+    ) -> None:
         self.step = step
         self.tensors = tensors
         self.output = output
@@ -106,7 +108,7 @@ class Call:
 
         def change(w: Tensor) -> Tensor:
             parts = [PARTS[name](w) for name in names]
-            joined = parts[0] if len(parts) == 1 else torch.cat(parts, self._joint[1])
+            joined = parts[0] if self._joint is None else torch.cat(parts, self._joint[1])
             return joined if factor == 1 else joined * factor
 
         return self.modified((names, factor), change)
@@ -117,7 +119,10 @@ class Call:
         name = self.step.name
         if name == "linear":
             return -1, 1
-        if name in CONVOLUTIONS and self.step.bound(self.tensors, *CONVOLUTIONS[name]).get("groups", 1) == 1:
+        if (
+            name in CONVOLUTIONS
+            and self.step.bound(self.tensors, *CONVOLUTIONS[name]).get("groups", 1) == 1
+        ):
             return 1, 0 if "transpose" in name else 1
         return None
 

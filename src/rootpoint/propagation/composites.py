@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rootpoint.propagation.step import Step
 
+
 @dataclass(frozen=True)
 class Where:
     """A set of operations: those that meet every condition given.
@@ -64,7 +65,9 @@ class Where:
 
     def __str__(self) -> str:
         given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return ", ".join(f"{k} {_brief(v)}" for k, v in given.items() if v is not None) or "anywhere"
+        return (
+            ", ".join(f"{k} {_brief(v)}" for k, v in given.items() if v is not None) or "anywhere"
+        )
 
 
 def _brief(value: Any) -> str:
@@ -108,7 +111,10 @@ class Composite:
         rows += [
             (f"other {kind}" if self.touches(kind) else kind, str(rule))
             for kind, rule in DEFAULTS.items()
-            if not any(w == Where(kind=kind) or (w == Where(kind="linear") and kind in LINEAR) for w, _ in self.entries)
+            if not any(
+                w == Where(kind=kind) or (w == Where(kind="linear") and kind in LINEAR)
+                for w, _ in self.entries
+            )
         ]
         width = max(len(place) for place, _ in rows)
         return "\n".join([self.name, *(f"  {place:<{width}}  {rule}" for place, rule in rows)])
@@ -120,7 +126,7 @@ _FIRST = Where(first=True, kind="convolution")
 
 
 def Epsilon(epsilon: float = 1e-6) -> Composite:
-    """LRP-ε on every linear map; ε → 0 is LRP-0, which is gradient × input on bias-free ReLU nets."""
+    """LRP-ε on every linear map; ε → 0 is LRP-0: gradient × input on bias-free ReLU nets."""
     return Composite(((_LINEAR, rules.epsilon(epsilon=epsilon)),), "epsilon")
 
 
@@ -136,7 +142,9 @@ def EpsilonPlusFlat(epsilon: float = 1e-6, bias: str = "ignore") -> Composite:
     return Composite(((_FIRST, rules.flat()), *entries), "epsilon-plus-flat")
 
 
-def EpsilonAlpha2Beta1(epsilon: float = 1e-6, bias: str = "ignore", guard: bool = False) -> Composite:
+def EpsilonAlpha2Beta1(
+    epsilon: float = 1e-6, bias: str = "ignore", guard: bool = False
+) -> Composite:
     """α2β1 on convolutions, ε on dense layers."""
     contrast = (_CONVOLUTION, rules.alpha_beta(alpha=2.0, beta=1.0, bias=bias, guard=guard))
     dense = (_LINEAR, rules.epsilon(epsilon=epsilon))
@@ -192,7 +200,10 @@ _ROOTS: dict[str, Callable[[], Rule]] = {
     "embedding": rules.w_square,
 }
 
-_MAXIMA: dict[str, Callable[[], Rule]] = {"winner": rules.gradient, "proportional": rules.proportional}
+_MAXIMA: dict[str, Callable[[], Rule]] = {
+    "winner": rules.gradient,
+    "proportional": rules.proportional,
+}
 
 
 def DeepTaylor(
@@ -204,7 +215,7 @@ def DeepTaylor(
 ) -> Composite:
     """Deep Taylor decomposition: each layer's rule named by its root point.
 
-    input     "box" (pixels between low and high), "embedding" or "nearest" (no bounds), or as hidden
+    input     "box" (pixels between low and high), "embedding" (no bounds), or as hidden
     hidden    "rescaled-excitations" (z⁺), "rescaled-activation" (LRP-0), "nearest" (w²)
     maximum   how max-pooling shares: "proportional" or to the "winner"
     Source: Montavon et al. 2017, Pattern Recognition 65:211.
@@ -249,8 +260,9 @@ def composite(name: str | Composite) -> Composite:
         raise UnknownNameError("composite", base, PRESETS)
     try:
         call = ast.parse(f"f({options}" if options else "f()", mode="eval").body
-        assert isinstance(call, ast.Call) and not call.args
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("options are name=value, separated by commas")
         given = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
         return PRESETS[base](**given)
-    except (SyntaxError, ValueError, AssertionError, TypeError) as error:
-        raise InputError(f"composite {name!r} cannot be read: {error or 'name=value options only'}") from error
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise InputError(f"composite {name!r} cannot be read: {error}") from error

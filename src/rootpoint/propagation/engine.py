@@ -7,85 +7,43 @@ autograd carries multipliers from the explained score to the input: relevance is
 
 from __future__ import annotations
 
-import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache
-from inspect import signature
+from dataclasses import replace
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from rootpoint.errors import UnsupportedOperationError
 from rootpoint.inputs import Inputs, Model, call, check, map_inputs
 from rootpoint.propagation.call import Weights, nonzero
 from rootpoint.propagation.composites import Composite
-from rootpoint.propagation.operations import LINEAR, Operation, operation_of
-from rootpoint.propagation.step import Slot, Step, pack
+from rootpoint.propagation.facts import Facts, KnownTensors
+from rootpoint.propagation.introspection import (
+    calling_module,
+    is_passive,
+    model_line,
+    public_name,
+    reaches,
+    without_override_check,
+)
+from rootpoint.propagation.operations import Operation, operation_of
+from rootpoint.propagation.recognition import (
+    BATCH_NORM,
+    folded_tensors,
+    has_own_graph,
+    is_nonneg,
+    out_of_place_form,
+    runs_natively,
+    specify,
+    with_constants,
+)
+from rootpoint.propagation.step import Step, collect, pack
 from rootpoint.propagation.through import Leave, Memory, Through
 
-_CALLING_A_MODULE = nn.Module._call_impl.__code__
-_MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"}
-_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
-
-
-@dataclass(slots=True)
-class Facts:
-    """What is known of a tensor that depends on the explained input, while it is not overwritten.
-
-    entry     made from the input by moving, scaling and shifting only
-    nonneg    no value is negative
-    gate      values lie in [0, 1]: in a product it is the gate
-    depth     linear maps on the longest path from the input
-    maps      the linear maps that no other linear map separates from it
-    maker     the step that made it
-    plain     of a linear map: its output before the rule, and its tensors, to fold batch-norm in
-    version   of the tensor when this was known
-    """
-
-    entry: bool
-    nonneg: bool
-    gate: bool
-    depth: int
-    maps: frozenset[Step]
-    maker: Step | None = None
-    plain: tuple[Tensor, list[Tensor]] | None = None
-    version: int = 0
-
-
-class KnownTensors:
-    """Facts by tensor, forgotten with the tensor."""
-
-    def __init__(self) -> None:
-        self._facts: dict[int, tuple[ref[Tensor], Facts]] = {}
-
-    def get(self, tensor: Tensor) -> Facts | None:
-        known = self._facts.get(id(tensor))
-        return None if known is None or known[0]() is not tensor else known[1]
-
-    def __contains__(self, tensor: Tensor) -> bool:
-        return self.get(tensor) is not None
-
-    def __getitem__(self, tensor: Tensor) -> Facts:
-        facts = self.get(tensor)
-        if facts is None:
-            raise KeyError("a tensor that does not depend on the explained input")
-        return facts
-
-    def __setitem__(self, tensor: Tensor, facts: Facts) -> None:
-        key, facts_of = id(tensor), self._facts
-
-        def forget(gone: ref[Tensor]) -> None:
-            if (known := facts_of.get(key)) is not None and known[0] is gone:
-                del facts_of[key]
-
-        facts_of[key] = (ref(tensor, forget), facts)
 
 
 class Propagation(TorchFunctionMode):
@@ -98,7 +56,9 @@ class Propagation(TorchFunctionMode):
 
     overwrites = True  # operations in place run in place where nothing stands against it
 
-    def __init__(self, composite: Composite, model: Any = None, weights: Weights | None = None) -> None:
+    def __init__(
+        self, composite: Composite, model: Any = None, weights: Weights | None = None
+    ) -> None:
         super().__init__()
         self.composite = composite
         self.steps: list[Step] = []
@@ -122,8 +82,8 @@ class Propagation(TorchFunctionMode):
 
     def settle(self, output: Any) -> None:
         """Choose every step's rule, now that the path to the output is known."""
-        outputs: list[Any] = []
-        pack(output if isinstance(output, tuple | list | dict | Tensor) else vars(output), outputs)
+        outputs: list[Tensor] = []
+        collect(output, outputs)
         deepest = max([step.depth for step in self.steps if step.linear], default=0)
         for facts in filter(None, map(self.facts.get, outputs)):
             if facts.maker is not None:
@@ -169,6 +129,8 @@ class Propagation(TorchFunctionMode):
         if operation is None:
             return self._unlisted(function, args, kwargs)
         if not torch.is_grad_enabled():
+            for t in tensors:
+                self._release(t)
             return function(*args, **kwargs)
         step = self._step(function, operation, packed, tensors, live)
         return self.visit(step, tensors)
@@ -205,7 +167,7 @@ class Propagation(TorchFunctionMode):
             tensors = self._without_gates(step, tensors)
         if runs_natively(step, self.composite):
             return self._note(step, tensors, step.run(self._leaving(step, tensors)))
-        with torch.set_grad_enabled(_has_own_graph(step)):
+        with torch.set_grad_enabled(has_own_graph(step)):
             result = step.run(self._leaving(step, tensors))
         if isinstance(result, Tensor):
             return self._note(step, tensors, self._through(step, result, tensors))
@@ -223,7 +185,7 @@ class Propagation(TorchFunctionMode):
 
     def _fold(self, norm: Step, tensors: list[Tensor]) -> Tensor | None:
         """The linear map before a batch-norm and the batch-norm as one linear map, if they are."""
-        given = norm.bound(tensors, *_BATCH_NORM)
+        given = norm.bound(tensors, *BATCH_NORM)
         facts = self.facts[given["input"]]
         if facts.plain is None or facts.version != given["input"]._version:
             return None
@@ -246,14 +208,14 @@ class Propagation(TorchFunctionMode):
         return self._note(step, own, self._through(step, value, together))
 
     def _through(self, step: Step, value: Tensor, tensors: list[Tensor]) -> Tensor:
-        return Through.apply(step, self.weights, self.memory, value, *tensors)  # pyright: ignore
+        return Through.apply(step, self.weights, self.memory, value, *tensors)
 
     def _leaving(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
         """The tensors as operands of an operation that gives nothing to zeros."""
         if not any(step.exact) or step.kind in ("movement", "maximum"):
             return tensors
         exact = {slot for slot, exact in zip(step.live, step.exact, strict=True) if exact}
-        return [Leave.apply(t) if i in exact else t for i, t in enumerate(tensors)]  # pyright: ignore
+        return [Leave.apply(t) if i in exact else t for i, t in enumerate(tensors)]
 
     def _without_gates(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
         """In a product with gates and in a quotient, the signal takes all: the rest is constant."""
@@ -284,7 +246,7 @@ class Propagation(TorchFunctionMode):
     ) -> Step:
         known = [self._facts(tensors[i]) for i in live]
         depth = max(f.depth for f in known)
-        module = _calling_module()
+        module = calling_module()
         step = Step(
             index=len(self.steps),
             function=function,
@@ -299,10 +261,10 @@ class Propagation(TorchFunctionMode):
             nonneg=known[0].nonneg,
             depth=depth,
         )
-        if (replacement := _out_of_place_form(step)) is not None:
+        if (replacement := out_of_place_form(step)) is not None:
             step.in_place = step.function, step.args, step.kwargs
             step.function, step.args, step.kwargs = replacement
-        _specify(step, tensors, entry=all(f.entry for f in known))
+        specify(step, tensors, entry=all(f.entry for f in known))
         if step.kind == "refused":
             raise self._unsupported(function, "a constant divided by it")
         relu = step.name in ("relu", "relu_")
@@ -314,7 +276,7 @@ class Propagation(TorchFunctionMode):
         return step
 
     def _facts(self, tensor: Tensor) -> Facts:
-        """The facts of a live tensor; if it was overwritten through a view, only what still holds."""
+        """The facts of a live tensor: what still holds, if it was overwritten through a view."""
         facts: Facts = self.facts[tensor]
         if facts.version == tensor._version:
             return facts
@@ -327,14 +289,14 @@ class Propagation(TorchFunctionMode):
         moved = step.kind in ("movement", "shift")
         facts = Facts(
             entry=moved and all(f.entry for f in known),
-            nonneg=_nonneg(step, tensors, all(f.nonneg for f in known)),
+            nonneg=is_nonneg(step, tensors, all(f.nonneg for f in known)),
             gate=step.operation.gate or (step.kind == "movement" and all(f.gate for f in known)),
             depth=max(f.depth for f in known) + step.linear,
             maps=maps,
             maker=step if step.linear else None,
         )
         outputs: list[Tensor] = []
-        pack(result, outputs)
+        collect(result, outputs)
         for out in outputs:
             if out.requires_grad:
                 self.facts[out] = facts if len(outputs) == 1 else replace(facts)
@@ -348,32 +310,33 @@ class Propagation(TorchFunctionMode):
         """A function that is not in the table: piece by piece if it is written in Python."""
         if isinstance(function, types.FunctionType):
             with self:
-                return _without_override_check(function)(*args, **kwargs)
+                return without_override_check(function)(*args, **kwargs)
         result = function(*args, **kwargs)
         outputs: list[Tensor] = []
-        pack(result, outputs)
-        if any(t.requires_grad for t in outputs) and not _is_passive(function):
+        collect(result, outputs)
+        if any(t.requires_grad for t in outputs) and not is_passive(function):
             raise self._unsupported(function, "")
         return result
 
     def _refuse_strangers(self, function: Any, tensors: list[Tensor]) -> None:
         """Raise if a tensor depends on the input by operations that were not met."""
         for t in tensors:
-            if t.grad_fn is not None and _reaches(t, self.leaves):
+            if t.grad_fn is not None and reaches(t, self.leaves):
                 raise self._unsupported(
-                    function, "its operand was computed from the input where operations cannot be "
-                    "seen (TorchScript, a C++ extension, a view written to through its base)"
+                    function,
+                    "its operand was computed from the input where operations cannot be "
+                    "seen (TorchScript, a C++ extension, a view written to through its base)",
                 )
 
     def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
-        name = _public_name(function)
-        module = _calling_module()
+        name = public_name(function)
+        module = calling_module()
         path = self.paths.get(id(module), "") if module is not None else ""
         kind = type(module).__name__ if module is not None else "a function"
         return UnsupportedOperationError(
             f"no rule for {name}, on the path from the input to the explained output"
             f"{f' ({why})' if why else ''}\n"
-            f"  in {path or 'the model'} ({kind}), {_model_line()}\n"
+            f"  in {path or 'the model'} ({kind}), {model_line()}\n"
             f'  Register one with @rootpoint.rule("...", operation={name}), or explain the part of '
             "the model before it by itself."
         )
@@ -396,184 +359,3 @@ def follow(model: Model, inputs: Inputs, composite: Composite) -> Propagation:
             output = call(model, map_inputs(engine.enter, inputs))
         engine.settle(output)
     return engine
-
-
-def folded_tensors(
-    norm: Step, tensors: list[Tensor], own: list[Tensor]
-) -> tuple[list[Tensor], tuple[int, ...]]:
-    """A linear map's own tensors and those of a batch-norm behind it, with the slots of the latter."""
-    given = norm.bound(tensors, *_BATCH_NORM)
-    together, slots = list(own), []
-    for name in ("running_mean", "running_var", "weight", "bias"):
-        tensor = given.get(name)
-        slots.append(-1 if tensor is None else len(together))
-        together += [] if tensor is None else [tensor]
-    return together, tuple(slots)
-
-
-def with_constants(step: Step, tensors: list[Tensor]) -> list[Tensor]:
-    return [t.detach() if i in step.constant else t for i, t in enumerate(tensors)]
-
-
-def _specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
-    """Refine the kind by which operands are live, and find weights."""
-    kind, name = step.kind, step.name.rstrip("_") if step.operation.functional else step.name
-    floating = [i for i, t in enumerate(tensors) if t.is_floating_point()]
-    if kind in LINEAR:
-        names = ("input", "weight", "bias")
-        given = dict(zip(names, step.args, strict=False)) | step.kwargs
-        places = [place.index if isinstance(place := given.get(n), Slot) else None for n in names]
-        if len(step.live) == 1 and step.live[0] == places[0]:
-            step.roles = (places[1], places[2])
-        else:
-            step.kind = "product"
-    elif kind == "product" and name in _MATRIX_PRODUCTS and len(step.live) == 1 and len(floating) == 2:
-        step.kind = "dense"
-        step.roles = (next(i for i in floating if i not in step.live), None)
-    elif kind == "product" and len(step.live) == 1:
-        step.kind = "scaling"
-    elif kind == "quotient" and (name.startswith("__r") or step.args[:1] != (Slot(step.live[0]),)):
-        step.kind = "refused"
-    if step.linear:
-        step.persistent = isinstance(tensors[step.roles[0]], nn.Parameter)
-    if entry and len(step.live) == 1 and step.kind in ("addition", "scaling", "quotient", "batch-norm"):
-        step.kind = "shift"
-
-
-def runs_natively(step: Step, composite: Composite) -> bool:
-    """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
-    if step.kind == "movement":
-        return True
-    if step.kind == "activation" and step.name in ("relu", "relu_"):
-        return not any(step.exact) and not composite.touches("activation")
-    native = step.kind in ("average", "maximum", "addition", "scaling", "quotient", "batch-norm")
-    return native and not composite.touches(step.kind)
-
-
-def _has_own_graph(step: Step) -> bool:
-    """Whether rules of this kind use the operation's own backward."""
-    return step.kind not in ("activation", "shift", "normalization", "p-norm")
-
-
-def _nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
-    """Whether the result is known to be non-negative."""
-    sign, name = step.operation.sign, step.name.rstrip("_")
-    if sign == "always":
-        return True
-    if name in ("hardtanh", "clamp", "clip"):
-        given = step.bound(tensors, "input", "min")
-        low = given.get("min", given.get("min_val"))
-        return isinstance(low, int | float) and low >= 0
-    if sign != "kept" or not inputs:
-        return False
-    if name == "interpolate" and "bicubic" in (*step.args, step.kwargs.get("mode")):
-        return False
-    constants = [t for i, t in enumerate(tensors) if i not in step.live and t.is_floating_point()]
-    numbers = [*step.args, step.kwargs.get("value"), step.kwargs.get("other"), step.kwargs.get("alpha")]
-    if step.kind == "movement" and name not in ("pad", "constant_pad_nd", "masked_fill", "where"):
-        numbers = []
-    negative = any(isinstance(n, int | float) and type(n) is not bool and n < 0 for n in numbers if type(n) in (int, float))
-    return not constants and not negative
-
-
-def _out_of_place_form(
-    step: Step,
-) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
-    """For an operation in place: the function and arguments that do the same out of place."""
-    if step.operation.functional is not None:
-        return step.operation.functional, step.args, step.kwargs
-    if step.name == "__setitem__":
-        return _set_item, step.args, step.kwargs
-    position = _inplace_position(step.function)
-    if position is None:
-        return None
-    if position < len(step.args) and step.args[position] is True:
-        return step.function, (*step.args[:position], False, *step.args[position + 1 :]), step.kwargs
-    if step.kwargs.get("inplace") is True:
-        return step.function, step.args, {**step.kwargs, "inplace": False}
-    return None
-
-
-def _set_item(target: Tensor, index: Any, value: Any) -> Tensor:
-    result = target.clone()
-    result[index] = value
-    return result
-
-
-@cache
-def _inplace_position(function: Any) -> int | None:
-    """The position of a Python function's parameter `inplace`, if it has one."""
-    if not isinstance(function, types.FunctionType):
-        return None
-    names = list(signature(function).parameters)
-    return names.index("inplace") if "inplace" in names else None
-
-
-def _is_passive(function: Any) -> bool:
-    """Attribute access such as `x.data` or `x.grad_fn`, which computes nothing."""
-    return getattr(function, "__name__", "") == "__get__"
-
-
-@cache
-def _without_override_check(function: types.FunctionType) -> types.FunctionType:
-    """A copy of one of torch's Python functions that runs instead of asking the mode again."""
-
-    def no(*_: Any) -> bool:
-        return False
-
-    checks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-    names = {**function.__globals__, **dict.fromkeys(checks, no)}
-    copy = types.FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
-def _public_name(function: Any) -> str:
-    """The name under which users know a torch function."""
-    name = getattr(function, "__name__", str(function))
-    spaces = {"torch": torch, "torch.nn.functional": F, "torch.Tensor": torch.Tensor}
-    for space, members in spaces.items():
-        if hasattr(members, name):
-            return f"{space}.{name}"
-    return name
-
-
-def _reaches(tensor: Tensor, leaves: list[Tensor]) -> bool:
-    """Whether a tensor's graph leads back to an explained input."""
-    seen: set[Any] = set()
-    waiting: list[Any] = [tensor.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if any(getattr(node, "variable", None) is leaf for leaf in leaves):
-            return True
-        waiting += [following for following, _ in node.next_functions]
-    return False
-
-
-def _calling_module() -> nn.Module | None:
-    """The innermost module whose forward is running."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is _CALLING_A_MODULE:
-            return frame.f_locals["self"]
-        frame = frame.f_back
-    return None
-
-
-def _model_line() -> str:
-    """The line of the user's code that called the operation: the innermost outside torch and us."""
-    import linecache
-
-    frame = sys._getframe(1)
-    while frame is not None:
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in ("torch", "rootpoint"):
-            path, line = frame.f_code.co_filename, frame.f_lineno
-            return f"{path.rpartition('/')[2]}:{line}:  {linecache.getline(path, line).strip()}"
-        frame = frame.f_back
-    return "unknown line"

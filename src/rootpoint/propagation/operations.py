@@ -44,7 +44,14 @@ def operation_of(function: Function) -> Operation | None:
     return TABLE.get(function)
 
 
-_SPACES = (torch, torch.Tensor, F, torch._C._nn, torch.special, torch.linalg)
+_SPACES = (
+    torch,
+    torch.Tensor,
+    F,
+    torch._C._nn,  # pyright: ignore[reportAttributeAccessIssue]
+    torch.special,
+    torch.linalg,
+)
 
 _SIMPLE = {
     # Only data moves: autograd already carries multipliers to where they belong.

@@ -11,17 +11,12 @@ import torch
 from torch import Tensor
 
 from rootpoint.errors import UnsupportedModelError
-from rootpoint.inputs import Inputs, Model, call, map_inputs
+from rootpoint.inputs import Inputs, Model
 from rootpoint.propagation.call import nonzero
 from rootpoint.propagation.composites import Composite
-from rootpoint.propagation.engine import (
-    Propagation,
-    follow,
-    folded_tensors,
-    runs_natively,
-    with_constants,
-)
-from rootpoint.propagation.step import Step
+from rootpoint.propagation.engine import Propagation, follow
+from rootpoint.propagation.recognition import folded_tensors, runs_natively, with_constants
+from rootpoint.propagation.step import Step, collect
 
 
 class Replay(Propagation):
@@ -87,18 +82,6 @@ class Replay(Propagation):
         return result
 
 
-def collect(arguments: Any, tensors: list[Tensor]) -> None:
-    """Append the tensors of the arguments, in the order of `pack`."""
-    if isinstance(arguments, Tensor):
-        tensors.append(arguments)
-    elif isinstance(arguments, tuple | list):
-        for argument in arguments:
-            collect(argument, tensors)
-    elif isinstance(arguments, dict):
-        for argument in arguments.values():
-            collect(argument, tensors)
-
-
 def _acts(step: Step, composite: Composite) -> bool:
     """Whether a step does more than its operation."""
     return bool(step.constant or any(step.exact)) or not runs_natively(step, composite)
@@ -140,5 +123,7 @@ def compiled(model: Model, inputs: Inputs, composite: Composite) -> Callable[...
         replay.settle(output)
         return output
 
-    run.__code__ = run.__code__.replace()  # torch counts the graphs of one code: give each model its own
+    run.__code__ = (
+        run.__code__.replace()
+    )  # torch counts the graphs of one code: give each model its own
     return torch.compile(run, fullgraph=True)

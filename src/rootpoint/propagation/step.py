@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +46,23 @@ def unpack(arguments: Any, tensors: Any) -> Any:
     return arguments
 
 
+def collect(arguments: Any, tensors: list[Tensor]) -> None:
+    """Append the tensors among the arguments or results, however nested, in the order of `pack`."""
+    if isinstance(arguments, Tensor):
+        tensors.append(arguments)
+    elif isinstance(arguments, tuple | list):
+        for argument in arguments:
+            collect(argument, tensors)
+    elif isinstance(arguments, Mapping):
+        for argument in arguments.values():
+            collect(argument, tensors)
+
+
 @dataclass(eq=False)
 class Step:
     """What is known of one operation on the path from the explained input to the output.
 
-    in_place    the function and arguments the model called, if `function` does the same out of place
+    in_place    the function and arguments as called, if `function` does the same out of place
     live        which of its tensors depend on the explained input
     exact       which of those keep relevance where they are zero (see `nonzero`)
     roles       slots of weight and bias of a linear map

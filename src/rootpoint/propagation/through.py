@@ -57,7 +57,12 @@ class Through(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, step: Step, weights: Weights, memory: Memory | None, value: Tensor, *tensors: Tensor
+        ctx: Any,
+        step: Step,
+        weights: Weights,
+        memory: Memory | None,
+        value: Tensor,
+        *tensors: Tensor,
     ) -> Tensor:
         ctx.step, ctx.weights = step, weights
         ctx.set_materialize_grads(False)
@@ -104,7 +109,8 @@ def _settle(call: Call, back: Tensor | Back) -> list[Tensor | None]:
 
 class Leave(torch.autograd.Function):
     """Identity that gives nothing to zeros: for operations whose shares are proportional to a,
-    where tensors elsewhere may carry relevance at zeros (`nonzero`)."""
+    where tensors elsewhere may carry relevance at zeros (`nonzero`).
+    """
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:

@@ -77,7 +77,9 @@ def rule(
         def make(**options: Any) -> Rule:
             if unknown := set(options) - set(defaults):
                 known = ", ".join(defaults) or "none"
-                raise InputError(f"rule {name!r} has no option {sorted(unknown)}; its options: {known}")
+                raise InputError(
+                    f"rule {name!r} has no option {sorted(unknown)}; its options: {known}"
+                )
             given = tuple({**defaults, **options}.items())
             return Rule(name, given, function, (name,) if operation else kinds, exact)
 

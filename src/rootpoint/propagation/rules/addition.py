@@ -21,8 +21,4 @@ def magnitude(call: Call, m: Tensor) -> Tensor | Back:
     branches = [call.tensors[slot] for slot in call.step.live]
     a, b = (branch.expand_as(call.output) for branch in branches)
     s = share(call.relevance(m), a.abs() + b.abs())
-    return Back(
-        multiplier=[
-            (s * branch.sign()).sum_to_size(branch.shape) for branch in branches
-        ]
-    )
+    return Back(multiplier=[(s * branch.sign()).sum_to_size(branch.shape) for branch in branches])

@@ -9,6 +9,8 @@ sign, sign(0) = +1; without it 0/0 = 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,7 +30,7 @@ def share(r: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
 
 def share_positive(r: Tensor, z: Tensor, epsilon: float = 0.0) -> Tensor:
     """R / z where z > 0, else 0. Overwrites `z`."""
-    return torch.div(r, z.add_(epsilon) if epsilon else F.threshold_(z, 0.0, torch.inf), out=z)
+    return torch.div(r, z.add_(epsilon) if epsilon else torch.threshold_(z, 0.0, torch.inf), out=z)
 
 
 def _absorbs(bias: str) -> bool:
@@ -44,7 +46,7 @@ def _bias(call: Call, z: Tensor) -> Tensor | None:
 
 
 def _positive(call: Call, bias: str, factor: float = 1.0) -> Tensor:
-    """Σ_i z_ij⁺, the positive contributions to each output (and b⁺ if it absorbs), times a factor."""
+    """Σ_i z_ij⁺, the positive contributions to each output (b⁺ if it absorbs), times a factor."""
     a, b = call.input, call.bias if _absorbs(bias) else None
     b = None if b is None else b.clamp(min=0).mul_(factor)
     if call.step.nonneg:
@@ -193,9 +195,8 @@ def box(
     return Back(relevance=x * whole - low * positive - high * negative)
 
 
-def _bound(bound: float | Tensor | None, x: Tensor, extreme: object) -> Tensor:
+def _bound(bound: float | Tensor | None, x: Tensor, extreme: Callable[..., Tensor]) -> Tensor:
     if bound is None:
-        assert callable(extreme)
         bound = extreme(x, dim=tuple(range(1, x.dim())), keepdim=True)
     bound = torch.as_tensor(bound, dtype=x.dtype, device=x.device)
     try:

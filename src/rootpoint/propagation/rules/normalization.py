@@ -53,7 +53,9 @@ def _rms(x: Tensor, call: Call) -> Tensor:
 def _group(x: Tensor, call: Call) -> Tensor:
     given = call.step.bound(call.tensors, "input", "num_groups", "weight", "bias", "eps")
     grouped = x.reshape(x.shape[0], given["num_groups"], -1)
-    return _per_channel(_standardized(grouped, (2,), given.get("eps", 1e-5)).reshape(x.shape), given)
+    return _per_channel(
+        _standardized(grouped, (2,), given.get("eps", 1e-5)).reshape(x.shape), given
+    )
 
 
 def _instance(x: Tensor, call: Call) -> Tensor:

@@ -62,7 +62,9 @@ def _windows(call: Call, fill: float) -> Callable[[Tensor], Tensor]:
         return lambda a: _pool_windows(call, a, fill)
     given = call.step.bound(call.tensors, "input", *(("p",) if "norm" in name else ()), "dim")
     dim: Any = given.get("dim")
-    dims = tuple(range(call.input.dim())) if dim is None else (dim,) if isinstance(dim, int) else dim
+    dims = (
+        tuple(range(call.input.dim())) if dim is None else (dim,) if isinstance(dim, int) else dim
+    )
     keep = call.output.dim() == call.input.dim()
 
     def reduced(a: Tensor) -> Tensor:
@@ -98,8 +100,9 @@ def _geometry(call: Call, dims: int) -> tuple[list[int], list[int], list[int], l
         sizes, outputs = call.input.shape[-dims:], call.output.shape[-dims:]
         if any(size % out for size, out in zip(sizes, outputs, strict=True)):
             raise UnsupportedOperationError(
-                f"{name} from {tuple(sizes)} to {tuple(outputs)} in {call.step.module or 'the model'} "
-                "has windows of unequal size; give it the rule 'gradient' (the winner takes all)"
+                f"{name} from {tuple(sizes)} to {tuple(outputs)} in "
+                f"{call.step.module or 'the model'} has windows of unequal size; give it the rule "
+                "'gradient' (the winner takes all)"
             )
         kernel = [size // out for size, out in zip(sizes, outputs, strict=True)]
         return kernel, kernel, [0] * dims, [1] * dims

@@ -1,0 +1,148 @@
+"""What a call is: its kind, given which operands are live; its weights; the sign of its result."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
+from typing import Any
+
+from torch import Tensor, nn
+
+from rootpoint.propagation.composites import Composite
+from rootpoint.propagation.operations import LINEAR
+from rootpoint.propagation.step import Slot, Step
+
+_MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"}
+_FILLING = {
+    *("pad", "constant_pad_nd", "masked_fill", "masked_scatter", "where", "scatter"),
+    *("index_put", "index_fill", "index_copy", "__setitem"),
+}
+"""Operations that move data and bring values of their own."""
+
+_STATISTICS = ("running_mean", "running_var", "weight", "bias")
+BATCH_NORM = ("input", *_STATISTICS, "training", "momentum", "eps")
+"""The parameters of batch-norm, in order."""
+
+
+def folded_tensors(
+    norm: Step, tensors: list[Tensor], own: list[Tensor]
+) -> tuple[list[Tensor], tuple[int, ...]]:
+    """A linear map's own tensors and those of the batch-norm behind it, and the latter's slots."""
+    given = norm.bound(tensors, *BATCH_NORM)
+    together, slots = list(own), []
+    for name in _STATISTICS:
+        tensor = given.get(name)
+        slots.append(-1 if tensor is None else len(together))
+        together += [] if tensor is None else [tensor]
+    return together, tuple(slots)
+
+
+def with_constants(step: Step, tensors: list[Tensor]) -> list[Tensor]:
+    return [t.detach() if i in step.constant else t for i, t in enumerate(tensors)]
+
+
+def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
+    """Refine the kind by which operands are live, and find weights."""
+    kind, name = step.kind, step.name.rstrip("_") if step.operation.functional else step.name
+    floating = [i for i, t in enumerate(tensors) if t.is_floating_point()]
+    if kind in LINEAR:
+        names = ("input", "weight", "bias")
+        given = dict(zip(names, step.args, strict=False)) | step.kwargs
+        places = [place.index if isinstance(place := given.get(n), Slot) else None for n in names]
+        if len(step.live) == 1 and step.live[0] == places[0] and places[1] is not None:
+            step.roles = (places[1], places[2])
+        else:
+            step.kind = "product"
+    elif (
+        kind == "product"
+        and name in _MATRIX_PRODUCTS
+        and len(step.live) == 1
+        and len(floating) == 2
+    ):
+        step.kind = "dense"
+        step.roles = (next(i for i in floating if i not in step.live), None)
+    elif kind == "product" and len(step.live) == 1:
+        step.kind = "scaling"
+    elif kind == "quotient" and (name.startswith("__r") or step.args[:1] != (Slot(step.live[0]),)):
+        step.kind = "refused"
+    if step.linear:
+        step.persistent = isinstance(tensors[step.roles[0]], nn.Parameter)
+    if (
+        entry
+        and len(step.live) == 1
+        and step.kind in ("addition", "scaling", "quotient", "batch-norm")
+    ):
+        step.kind = "shift"
+
+
+def runs_natively(step: Step, composite: Composite) -> bool:
+    """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
+    if step.kind == "movement":
+        return True
+    if step.kind == "activation" and step.name in ("relu", "relu_"):
+        return not any(step.exact) and not composite.touches("activation")
+    native = step.kind in ("average", "maximum", "addition", "scaling", "quotient", "batch-norm")
+    return native and not composite.touches(step.kind)
+
+
+def has_own_graph(step: Step) -> bool:
+    """Whether rules of this kind use the operation's own backward."""
+    return step.kind not in ("activation", "shift", "normalization", "p-norm")
+
+
+def is_nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
+    """Whether the result is known to be non-negative, given whether the live inputs are."""
+    sign, name = step.operation.sign, step.name.rstrip("_")
+    if sign == "always":
+        return True
+    if name in ("hardtanh", "clamp", "clip"):
+        given = step.bound(tensors, "input", "min")
+        low = given.get("min", given.get("min_val"))
+        return isinstance(low, int | float) and low >= 0
+    if sign != "kept" or not inputs:
+        return False
+    if any(t.is_floating_point() for i, t in enumerate(tensors) if i not in step.live):
+        return False  # constants of unknown sign
+    if step.kind in ("average", "maximum") or (step.kind == "movement" and name not in _FILLING):
+        return "bicubic" not in (*step.args, step.kwargs.get("mode"))
+    numbers = (*step.args, *step.kwargs.values())
+    return not any(isinstance(n, int | float) and n < 0 for n in numbers)
+
+
+def out_of_place_form(
+    step: Step,
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+    """For an operation in place: the function and arguments that do the same out of place."""
+    if step.operation.functional is not None:
+        return step.operation.functional, step.args, step.kwargs
+    if step.name == "__setitem__":
+        return _set_item, step.args, step.kwargs
+    position = _inplace_position(step.function)
+    if position is None:
+        return None
+    if position < len(step.args) and step.args[position] is True:
+        return (
+            step.function,
+            (*step.args[:position], False, *step.args[position + 1 :]),
+            step.kwargs,
+        )
+    if step.kwargs.get("inplace") is True:
+        return step.function, step.args, {**step.kwargs, "inplace": False}
+    return None
+
+
+def _set_item(target: Tensor, index: Any, value: Any) -> Tensor:
+    result = target.clone()
+    result[index] = value
+    return result
+
+
+@cache
+def _inplace_position(function: Any) -> int | None:
+    """The position of a Python function's parameter `inplace`, if it has one."""
+    if not isinstance(function, types.FunctionType):
+        return None
+    names = list(signature(function).parameters)
+    return names.index("inplace") if "inplace" in names else None

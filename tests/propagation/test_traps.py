@@ -1,0 +1,516 @@
+"""What has caught other libraries: forms of writing a model, and what an explanation must not touch.
+
+The oracle for maps: with LRP-0, relevance is gradient × input of the same network in which every
+value that a rule holds constant (a gate, the ratio y / x of an activation, …) is detached.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import _get_current_function_mode_stack
+
+import rootpoint as rp
+from rootpoint import LRP, GradientTimesInput, UnsupportedOperationError
+from rootpoint.errors import InputError, UnsupportedModelError
+from rootpoint.propagation import PRESETS
+from rootpoint.propagation.composites import Composite, Where
+
+LRP0 = LRP(composite="epsilon(epsilon=0.0)")
+TARGETS = [0, 1, 2]
+
+
+class Parts:
+    """Weights that the forms below are written with, the same in every test."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(1)
+        self.conv = nn.Conv2d(6, 6, 3, padding=1, bias=False, dtype=torch.float64).eval()
+        self.linear = nn.Linear(6, 6, bias=False, dtype=torch.float64).eval()
+        self.relu = nn.ReLU()
+        self.relu_ = nn.ReLU(inplace=True)
+        self.kernel = torch.randn(6, 6, 3, 3, dtype=torch.float64)
+        self.matrix = torch.randn(6, 6, dtype=torch.float64)
+
+    def head(self, h: Tensor) -> Tensor:
+        """Four scores, each a different sum of all values."""
+        weights = torch.arange(h[0].numel() * 4, dtype=h.dtype).reshape(-1, 4).sin()
+        return h.flatten(1) @ weights
+
+
+@pytest.fixture
+def p() -> Parts:
+    return Parts()
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(3, 6, 8, 8, dtype=torch.float64)
+
+
+def close(found: Tensor, expected: Tensor, bound: float = 1e-10) -> bool:
+    """Equal in every element, relative to the largest."""
+    return bool((found - expected).abs().max() <= bound * expected.abs().max())
+
+
+# -- forms ---------------------------------------------------------------------------------------
+
+Form = Callable[[Parts, Tensor], Tensor]
+
+
+def residual(p: Parts, x: Tensor) -> Tensor:
+    return x + F.relu(p.linear(x.mean((2, 3))))[:, :, None, None]
+
+
+def used_twice(p: Parts, x: Tensor) -> Tensor:
+    return p.conv(p.relu(p.conv(p.relu(p.conv(x)))))
+
+
+def keywords(p: Parts, x: Tensor) -> Tensor:
+    return F.conv2d(bias=None, weight=p.kernel, padding="same", input=p.relu(input=p.conv(input=x)))
+
+
+def scalars(p: Parts, x: Tensor) -> Tensor:
+    return 3 * p.conv(x) - 2 * F.relu(x) / 4 + (0 - p.conv(-x)) * (-1)
+
+
+def matrices(p: Parts, x: Tensor) -> Tensor:
+    h = F.relu(x.mean((2, 3)))
+    left = (p.matrix @ h.unsqueeze(-1)).squeeze(-1)
+    return h @ p.matrix + torch.mm(h, p.matrix).relu() + F.linear(h, p.matrix) + left
+
+
+def einsum(p: Parts, x: Tensor) -> Tensor:
+    return torch.einsum("oc,bchw,hw->bo", p.matrix, F.relu(p.conv(x)), torch.ones(8, 8).to(x))
+
+
+def concatenation(p: Parts, x: Tensor) -> Tensor:
+    h = F.relu(p.conv(x))
+    return F.max_pool2d(F.pad(torch.cat([x, h, x, h], 1), (1, 1, 1, 1)), 2)
+
+
+def splits(p: Parts, x: Tensor) -> Tensor:
+    a, b = p.relu(p.conv(x)).chunk(2, 1)
+    c, d = a.split([1, 2], 1)
+    return torch.cat([*torch.stack([a * 3, b / 2, a - b], 1).unbind(1), d, c], 1)
+
+
+def maxima(p: Parts, x: Tensor) -> Tensor:
+    h = p.conv(x)
+    larger = torch.maximum(h, -x) + h.max(1, keepdim=True)[0] + torch.max(h, dim=1).values[:, None]
+    return larger + h.topk(2, dim=1)[0].sum(1, keepdim=True) + h.amax((2, 3), keepdim=True)
+
+
+def averages(p: Parts, x: Tensor) -> Tensor:
+    h = p.relu(p.conv(x))
+    pooled = F.avg_pool2d(h, 3, 2, 1, ceil_mode=True, count_include_pad=False).mean((2, 3))
+    return pooled + F.adaptive_avg_pool2d(h, 3).sum(dim=[2, 3]) + x.mean(-1).mean(-1)
+
+
+def interpolation(p: Parts, x: Tensor) -> Tensor:
+    return F.interpolate(p.relu(p.conv(x)), scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def upwards(p: Parts, x: Tensor) -> Tensor:
+    h = p.relu(p.conv(x))
+    return F.conv_transpose2d(h, p.kernel, stride=2, padding=1, output_padding=1)
+
+
+def masks(p: Parts, x: Tensor) -> Tensor:
+    h = p.conv(x)
+    return h * (h > 0) + torch.where(x > 0, h, x) + h.masked_fill(h < 0, 0.0)
+
+
+def per_sample(p: Parts, x: Tensor) -> Tensor:
+    return torch.stack([F.relu(p.conv(sample[None]))[0] for sample in x])
+
+
+def tensor_bounds(p: Parts, x: Tensor) -> Tensor:
+    return torch.clamp(p.conv(x), min=x)
+
+
+def scattered(p: Parts, x: Tensor) -> Tensor:
+    h = F.relu(p.conv(x))
+    where = torch.arange(6) // 2
+    by_channel = torch.zeros(3, 3, 8, 8).to(x).index_add(1, where, h)
+    return by_channel.scatter_add(1, where[None, :, None, None].expand_as(h), h)
+
+
+def plus_equals(p: Parts, x: Tensor) -> Tensor:
+    h = p.conv(x)
+    kept = h.clone()
+    h += x
+    h *= 2
+    h -= kept
+    return p.conv(h) + kept
+
+
+def relu_in_place(p: Parts, x: Tensor) -> Tensor:
+    h = p.relu_(p.conv(x))
+    return p.conv(F.leaky_relu_(p.conv(h), 0.1)) + h
+
+
+def input_in_place(p: Parts, x: Tensor) -> Tensor:
+    x.relu_()
+    return p.conv(x) + x
+
+
+def through_a_view(p: Parts, x: Tensor) -> Tensor:
+    h = p.conv(x)
+    h.view(3, -1).relu_()
+    h.transpose(1, 2).mul_(2)
+    return p.conv(h)
+
+
+def view_of_what_is_overwritten(p: Parts, x: Tensor) -> Tensor:
+    h = p.conv(x)
+    view = h[:, :2]
+    h.relu_()
+    return torch.cat([p.conv(h), view], 1)
+
+
+def items_set(p: Parts, x: Tensor) -> Tensor:
+    h = p.conv(x)
+    h[:, 0] = 0
+    h[:, 1:3] += h[:, 3:5]
+    out = torch.zeros_like(x)
+    for channel in range(6):
+        out[:, channel] = F.relu(h[:, channel])
+    return out
+
+
+PIECEWISE_LINEAR = [
+    residual,
+    used_twice,
+    keywords,
+    scalars,
+    matrices,
+    einsum,
+    concatenation,
+    splits,
+    maxima,
+    averages,
+    interpolation,
+    upwards,
+    masks,
+    per_sample,
+    tensor_bounds,
+    scattered,
+    plus_equals,
+    relu_in_place,
+    input_in_place,
+    through_a_view,
+    view_of_what_is_overwritten,
+    items_set,
+]
+
+
+@pytest.mark.parametrize("form", PIECEWISE_LINEAR, ids=lambda form: form.__name__)
+def test_lrp_0_is_gradient_times_input_however_it_is_written(
+    form: Form, p: Parts, x: Tensor
+) -> None:
+    given = x.clone()
+    e = LRP0(lambda x: p.head(form(p, x)), x, TARGETS)
+    expected = GradientTimesInput()(lambda x: p.head(form(p, x)), x, TARGETS).relevance
+    assert close(e.relevance, expected)
+    assert abs(e.balance.gap) <= 1e-10 * e.relevance.abs().sum()
+    assert "unaccounted" not in e.balance.absorbed
+    assert torch.equal(x, given)
+
+
+def held(y: Tensor, x: Tensor) -> Tensor:
+    """y as x times a constant ratio."""
+    return x * (y / x).detach()
+
+
+def frozen(h: Tensor, dims: tuple[int, ...]) -> Tensor:
+    centred = h - h.mean(dims, keepdim=True)
+    return centred / (h.var(dims, correction=0, keepdim=True) + 1e-5).sqrt().detach()
+
+
+PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    # written as, and what the rule makes of it
+    "gelu": (F.gelu, lambda h: held(F.gelu(h), h)),
+    "silu": (F.silu, lambda h: held(F.silu(h), h)),
+    "sigmoid": (torch.sigmoid, lambda h: held(h.sigmoid(), h)),
+    "tanh": (lambda h: h.tanh(), lambda h: held(h.tanh(), h)),
+    "softplus": (F.softplus, lambda h: held(F.softplus(h), h)),
+    "relu6": (F.relu6, lambda h: held(F.relu6(h), h)),
+    "square": (lambda h: h**2, lambda h: held(h**2, h)),
+    "hardswish": (F.hardswish, lambda h: held(F.hardswish(h), h)),
+    "hardswish_": (nn.Hardswish(inplace=True), lambda h: held(F.hardswish(h), h)),
+    "silu_": (nn.SiLU(inplace=True), lambda h: held(F.silu(h), h)),
+    "elu_": (lambda h: F.elu_(h), lambda h: held(F.elu(h), h)),
+    "hardtanh_": (lambda h: F.hardtanh_(h, -0.1, 0.1), lambda h: held(F.hardtanh(h, -0.1, 0.1), h)),
+    "gate": (lambda h: h * h.flip(1).sigmoid(), lambda h: h * h.flip(1).sigmoid().detach()),
+    "gate first": (lambda h: F.hardsigmoid(h) * h, lambda h: F.hardsigmoid(h).detach() * h),
+    "gate in place": (
+        lambda h: h.clone().mul_(h.mean((2, 3), keepdim=True).sigmoid()),
+        lambda h: h * h.mean((2, 3), keepdim=True).sigmoid().detach(),
+    ),
+    "product of branches": (
+        lambda h: h * h.flip(1),
+        lambda h: (h.detach() * h.flip(1) + h * h.flip(1).detach()) / 2,
+    ),
+    "product in einsum": (
+        lambda h: torch.einsum("bchw,bchw->bc", h, h.flip(1)),
+        lambda h: (h.detach() * h.flip(1) + h * h.flip(1).detach()).sum((2, 3)) / 2,
+    ),
+    "attention": (
+        lambda h: h.flatten(2) @ h.flatten(2).transpose(1, 2),
+        lambda h: (
+            h.flatten(2).detach() @ h.flatten(2).transpose(1, 2)
+            + h.flatten(2) @ h.flatten(2).transpose(1, 2).detach()
+        )
+        / 2,
+    ),
+    "quotient": (
+        lambda h: h / h.norm(dim=1, keepdim=True),
+        lambda h: h / h.norm(dim=1, keepdim=True).detach(),
+    ),
+    "layer norm": (lambda h: F.layer_norm(h, [6, 8, 8]), lambda h: frozen(h, (1, 2, 3))),
+    "instance norm": (lambda h: F.instance_norm(h), lambda h: frozen(h, (2, 3))),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS.keys())
+def test_what_a_rule_holds_constant_gets_nothing(pair: Any, p: Parts, x: Tensor) -> None:
+    written, meant = pair
+    e = LRP0(lambda x: p.head(written(p.conv(x))), x, TARGETS)
+    expected = GradientTimesInput()(lambda x: p.head(meant(p.conv(x))), x, TARGETS).relevance
+    assert close(e.relevance, expected)
+    assert abs(e.balance.gap) <= 1e-10 * e.relevance.abs().sum()
+
+
+# -- batch-norm ----------------------------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    """Batch-norm behind a convolution and behind a dense layer, registered before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm2 = nn.BatchNorm1d(4)
+        self.norm1 = nn.BatchNorm2d(5)
+        self.dense = nn.Linear(5, 4)
+        self.conv = nn.Conv2d(3, 5, 3, groups=1)
+        self.double().eval()
+        for norm in (self.norm1, self.norm2):
+            for tensor in (norm.weight, norm.bias, norm.running_mean):
+                nn.init.normal_(tensor)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norm1(self.conv(x)))
+        return self.norm2(self.dense(h.mean((2, 3))))
+
+
+def folded(linear: nn.Module, norm: nn.Module) -> nn.Module:
+    """One linear map that is both, by the textbook."""
+    linear = deepcopy(linear)
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    shape = (-1, *[1] * (linear.weight.dim() - 1))
+    linear.weight = nn.Parameter(linear.weight * scale.reshape(shape))
+    linear.bias = nn.Parameter((linear.bias - norm.running_mean) * scale + norm.bias)
+    return linear
+
+
+@pytest.mark.parametrize("composite", PRESETS)
+def test_batch_norm_is_folded_as_data_passes_not_as_it_is_registered(composite: str) -> None:
+    model, x = Normed(), torch.randn(2, 3, 7, 7, dtype=torch.float64)
+    together = deepcopy(model)
+    together.conv, together.dense = folded(model.conv, model.norm1), folded(model.dense, model.norm2)
+    together.norm1 = together.norm2 = nn.Identity().eval()
+    found, expected = (LRP(composite=composite)(m, x, 1).relevance for m in (model, together))
+    assert close(found, expected)
+
+
+@pytest.mark.parametrize("composite", PRESETS)
+def test_a_convolution_used_beside_its_batch_norm_is_two_linear_maps(composite: str) -> None:
+    model, x = Normed(), torch.randn(2, 3, 7, 7, dtype=torch.float64)
+    both = folded(model.conv, model.norm1)
+
+    def written(x: Tensor) -> Tensor:
+        h = model.conv(x)
+        return model.dense((F.relu(model.norm1(h)) + h).mean((2, 3)))
+
+    def meant(x: Tensor) -> Tensor:
+        return model.dense((F.relu(both(x)) + model.conv(x)).mean((2, 3)))
+
+    found, expected = (LRP(composite=composite)(m, x, 1).relevance for m in (written, meant))
+    assert close(found, expected)
+
+
+def test_batch_norm_alone_is_a_scaling_whose_shift_absorbs(p: Parts, x: Tensor) -> None:
+    norm = nn.BatchNorm2d(6).double().eval()
+    nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean)
+
+    def model(x: Tensor) -> Tensor:
+        return p.head(p.conv(F.relu(norm(F.relu(p.conv(x))))))
+
+    e = LRP0(model, x, TARGETS)
+    assert close(e.relevance, GradientTimesInput()(model, x, TARGETS).relevance)
+    assert e.balance.absorbed.keys() <= {"bias", "rounding"}
+    assert e.balance.absorbed["bias"] == pytest.approx(e.output.sum() - e.relevance.sum())
+
+
+# -- weights -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("composite", PRESETS)
+def test_tied_weights_give_the_map_of_equal_weights(composite: str, p: Parts, x: Tensor) -> None:
+    head = nn.Linear(6, 4).double()
+    twin = deepcopy(p.conv)
+
+    def tied(x: Tensor) -> Tensor:
+        return head(F.relu(p.conv(F.relu(p.conv(x)))).mean((2, 3)))
+
+    def untied(x: Tensor) -> Tensor:
+        return head(F.relu(twin(F.relu(p.conv(x)))).mean((2, 3)))
+
+    found, expected = (LRP(composite=composite)(m, x, TARGETS).relevance for m in (tied, untied))
+    assert torch.equal(found, expected)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(2)
+    return (
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Conv2d(4, 4, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64, 5),
+        )
+        .double()
+        .eval()
+    )
+
+
+def images(batch: int = 2) -> Tensor:
+    return torch.randn(batch, 3, 8, 8, dtype=torch.float64)
+
+
+def step(model: nn.Module) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    model(images()).square().sum().backward()
+    optimizer.step()
+
+
+CHANGES: dict[str, Callable[[nn.Module], Any]] = {
+    "optimizer": step,
+    "in place": lambda model: [p.data.mul_(-2) for p in model.parameters()],
+    "no_grad": lambda model: torch.no_grad()(lambda: [p.mul_(-2) for p in model.parameters()])(),
+    "load": lambda model: model.load_state_dict(
+        {k: v.flip(0) for k, v in model.state_dict().items()}
+    ),
+    "replaced": lambda model: setattr(model[4], "weight", nn.Parameter(-model[4].weight.detach())),
+    "statistics": lambda model: model[1].running_var.mul_(3),
+    "layer": lambda model: model.__setitem__(4, nn.Conv2d(4, 4, 3).double().eval()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("composite", PRESETS)
+def test_a_bound_method_sees_changed_weights(composite: str, change: Any) -> None:
+    model, x = network(), images()
+    bound = LRP(composite=composite).bind(model)
+    before = bound.attribute(x, 1)
+    change(model)
+    after = bound.attribute(x, 1)
+    assert torch.equal(after, LRP(composite=composite)(model, x, 1).relevance)
+    assert not close(after, before, 1e-3)
+
+
+# -- the input -----------------------------------------------------------------------------------
+
+MEAN = torch.tensor([0.4, 0.5, 0.3], dtype=torch.float64)[:, None, None]
+STD = torch.tensor([0.2, 0.3, 0.25], dtype=torch.float64)[:, None, None]
+
+
+def normalize_in_place(x: Tensor) -> Tensor:
+    return x.clone().sub_(MEAN).div_(STD)
+
+
+def normalize_by_norm(x: Tensor) -> Tensor:
+    return F.batch_norm(x, MEAN.flatten(), STD.flatten() ** 2, eps=0.0)
+
+
+def normalize_channels(x: Tensor) -> Tensor:
+    parts = [(x[:, i] - MEAN[i]) / STD[i] for i in range(3)]
+    return torch.stack(parts, 1)
+
+
+@pytest.mark.parametrize(
+    "normalize",
+    [lambda x: (x - MEAN) / STD, normalize_in_place, normalize_by_norm, normalize_channels],
+    ids=["written out", "in place", "batch-norm", "by channel"],
+)
+@pytest.mark.parametrize("composite", PRESETS)
+def test_normalizing_inside_the_model_changes_nothing(composite: str, normalize: Any) -> None:
+    """Pixel by pixel, also for black ones, whose value is zero before it."""
+    model, x = network(), images().abs()
+    x[:, :, 2:5] = 0
+    x[:, 1, 0, 0] = MEAN[1]  # and for those that are zero after it
+    inside = LRP(composite=composite)(lambda x: model(normalize(x)), x, 1)
+    outside = LRP(composite=composite)(model, (x - MEAN) / STD, 1)
+    assert close(inside.relevance, outside.relevance, 1e-8)
+    assert abs(inside.balance.gap) <= 1e-10 * inside.relevance.abs().sum()
+
+
+def test_flat_relevance_does_not_depend_on_the_pixel_even_at_zero() -> None:
+    conv = nn.Conv2d(1, 1, 3, padding=1).double().eval()
+    x = images()[:1, :1]
+    x[0, 0, 3:5] = 0
+    composite = Composite(((Where(kind="linear"), rp.rules.flat()),))
+    e = LRP(composite=composite)(lambda x: conv(x).flatten(1), x, 28)  # that of row 3, column 4
+    expected = torch.zeros_like(x)
+    expected[0, 0, 2:5, 3:6] = e.output.item() / 9
+    assert close(e.relevance, expected)
+
+
+def test_box_gives_zero_pixels_their_distance_to_the_bounds() -> None:
+    linear = nn.Linear(4, 1, bias=False).double().eval()
+    x = torch.tensor([[0.0, 1.0, 0.0, 0.5]], dtype=torch.float64)
+    composite = Composite(((Where(kind="linear"), rp.rules.box(low=-1.0, high=2.0)),))
+    e = LRP(composite=composite)(linear, x, 0)
+    w = linear.weight.detach()
+    shares = x * w + w.clamp(min=0) - 2 * w.clamp(max=0)
+    assert close(e.relevance, shares / shares.sum() * e.output)
+
+
+# -- what is not in force at inference -----------------------------------------------------------
+
+
+class StochasticDepth(nn.Module):
+    """Skips its branch at random in training only."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and torch.rand(()) < 0.5:
+            return x
+        keep = torch.ones(len(x), 1, 1, 1, dtype=x.dtype)
+        return x + F.dropout2d(self.branch(x), 0.3, self.training) * keep
+
+
+def test_dropout_and_stochastic_depth_pass_relevance_and_draw_nothing(p: Parts, x: Tensor) -> None:
+    model = nn.Sequential(StochasticDepth(p.conv), nn.Dropout(0.5), nn.AlphaDropout(0.5)).eval()
+    state = torch.get_rng_state()
+    found = LRP0(lambda x: p.head(model(x)), x, TARGETS).relevance
+    assert torch.equal(torch.get_rng_state(), state)
+    expected = GradientTimesInput()(lambda x: p.head(x + p.conv(x)), x, TARGETS).relevance
+    assert close(found, expected)
