@@ -76,43 +76,56 @@ def explain_backward(
     """Relevance, explained score, target and prediction for each target of the same inputs.
 
     at   the path of an inner module: relevance of its output instead of the input's
-    Returns the fields of an Explanation. Cost: one forward, and one backward for each target.
+    Returns the fields of an Explanation. Cost: one forward, and for each target one backward, as
+    far as the input or the inner module.
     """
     check(model, inputs)
     found = []
     with torch.inference_mode(False), torch.enable_grad():
-        with _watch(model, at, one_pass) as watched, one_pass.forward():
+        with _watch(model, at, one_pass) as explained, one_pass.forward():
             output = call(model, map_inputs(one_pass.enter, inputs))
         one_pass.settle(output)
+        if at is None:
+            explained = [
+                _Explained(x.detach(), leaf, one_pass.share(x, inner=False))
+                for x, leaf in zip(tensors(inputs), one_pass.leaves, strict=True)
+            ]
         for position, target in enumerate(targets, start=1):
             score, resolved = scores(output, target, batch_size(inputs))
             check_scores(score)
-            multipliers = _backward(score, one_pass.leaves, watched, keep=position < len(targets))
-            relevance = _relevance(inputs, multipliers, watched, one_pass, at)
-            prediction = output.detach() if isinstance(output, Tensor) else output
+            relevance = _relevance(score, explained, keep=position < len(targets))
+            if at is None:
+                shares = iter(relevance)
+                relevance = map_inputs(lambda _, shares=shares: next(shares), inputs)
             found.append(
                 {
-                    "relevance": relevance,
+                    "relevance": relevance[0] if at and len(relevance) == 1 else relevance,
                     "output": score.detach(),
                     "target": resolved,
-                    "prediction": prediction,
+                    "prediction": output.detach() if isinstance(output, Tensor) else output,
                 }
             )
     return found
 
 
-def _backward(
-    score: Tensor, leaves: list[Tensor], watched: list[_Watched], *, keep: bool
-) -> Sequence[Tensor | None]:
+@dataclass
+class _Explained:
+    """A tensor whose relevance is asked for: its value, its place in the graph, its share."""
+
+    value: Tensor
+    place: Any
+    share: Share
+
+
+def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tuple[Tensor, ...]:
     if not score.requires_grad:
         raise UnsupportedModelError(
             "the explained score does not depend on the input: the model detaches it, or runs "
             "under torch.no_grad()"
         )
-    for output in watched:
-        output.multiplier = None
+    places = [one.place for one in explained]
     try:
-        return torch.autograd.grad(score.sum(), leaves, retain_graph=keep, allow_unused=True)
+        multipliers = torch.autograd.grad(score.sum(), places, retain_graph=keep, allow_unused=True)
     except RuntimeError as error:
         if "modified by an inplace operation" not in str(error):
             raise
@@ -120,46 +133,16 @@ def _backward(
             "the model overwrites in place a value that its gradient needs, so that nothing can go "
             f"back through it; write that operation out of place. PyTorch says: {error}"
         ) from error
-
-
-def _relevance(
-    inputs: Inputs,
-    multipliers: Sequence[Tensor | None],
-    watched: list[_Watched],
-    one_pass: Pass,
-    at: str | None,
-) -> Any:
-    if at is not None:
-        found = tuple(output.relevance() for output in watched)
-        return found[0] if len(found) == 1 else found
-    shares = iter(
-        torch.zeros_like(x) if m is None else one_pass.share(x, inner=False)(x.detach(), m)
-        for x, m in zip(tensors(inputs), multipliers, strict=True)
+    return tuple(
+        torch.zeros_like(one.value) if m is None else one.share(one.value, m)
+        for one, m in zip(explained, multipliers, strict=True)
     )
-    return map_inputs(lambda _: next(shares), inputs)
-
-
-class _Watched:
-    """One output of the module named by `at`: its value, and the multiplier that arrives there."""
-
-    def __init__(self, value: Tensor, share: Share) -> None:
-        self.value, self.share = value.detach().clone(), share
-        self.multiplier: Tensor | None = None
-        value.register_hook(self._arrive)
-
-    def _arrive(self, multiplier: Tensor) -> None:
-        self.multiplier = multiplier
-
-    def relevance(self) -> Tensor:
-        if self.multiplier is None:
-            return torch.zeros_like(self.value)
-        return self.share(self.value, self.multiplier)
 
 
 @contextmanager
-def _watch(model: Model, at: str | None, one_pass: Pass) -> Iterator[list[_Watched]]:
+def _watch(model: Model, at: str | None, one_pass: Pass) -> Iterator[list[_Explained]]:
     """The outputs of the inner module `at`, as this thread's forward makes them."""
-    watched: list[_Watched] = []
+    watched: list[_Explained] = []
     if at is None:
         yield watched
         return
@@ -177,7 +160,10 @@ def _watch(model: Model, at: str | None, one_pass: Pass) -> Iterator[list[_Watch
                 f"the output of the module at={at!r} is not a tensor on the path from the input"
             )
         with torch._C.DisableTorchFunction():
-            watched.append(_Watched(output, one_pass.share(output, inner=True)))
+            # The model may overwrite the output: keep its value, and its place in the graph.
+            place = torch.autograd.graph.get_gradient_edge(output)
+            share = one_pass.share(output, inner=True)
+            watched.append(_Explained(output.detach().clone(), place, share))
 
     handle = modules[at].register_forward_hook(hook)
     try:

@@ -45,7 +45,7 @@ class Method(ABC):
     def __call__(
         self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
     ) -> Explanation:
-        """Explain `target` of `model`; `at` names an inner module to explain instead of the input."""
+        """Explain `target` of `model`; `at` is an inner module to explain instead of the input."""
         return self.bind(model)(inputs, target, at=at)
 
     def bind(self, model: Model) -> BoundMethod:

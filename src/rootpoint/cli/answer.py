@@ -43,6 +43,11 @@ class Answer:
         return float(self.explanation.relevance[0].sum())
 
     @property
+    def absorbed(self) -> float | None:
+        """What biases and stabilizers took on the way, if the method keeps books."""
+        return None if self.explanation.account is None else self.score - self.total
+
+    @property
     def best(self) -> list[tuple[int, float]]:
         """The classes with the highest scores, the highest first."""
         values, indices = self.explanation.prediction[0].sort(descending=True)
@@ -57,6 +62,7 @@ class Answer:
             f"explained class: {self.label(self.index)} ({self.index})",
             f"score {self.score:.2f}",
             f"sum of relevance {number(self.total)}",
+            *(() if self.absorbed is None else (f"absorbed on the way {number(self.absorbed)}",)),
             describe(self.explanation.method),
             self.model.name,
         )
@@ -78,6 +84,7 @@ class Answer:
             "target": {"index": self.index, "name": self.label(self.index)},
             "score": self.score,
             "relevance": self.total,
+            "absorbed": self.absorbed,
             "seconds": self.seconds,
             "best": [
                 {"index": index, "name": self.label(index), "score": score}
@@ -98,7 +105,7 @@ def answer(photo: Path, model: ImageModel, method: BoundMethod, target: str) -> 
 
 
 def describe(method: Method) -> str:
-    """The method's name and its parameters in one line, as one would type them."""
+    """The method's name and what is set of its parameters in one line."""
     values = {f.name: getattr(method, f.name) for f in fields(method)}
-    settings = [f"{name}={value}" for name, value in values.items() if value is not None]
+    settings = [f"{name}={value}" for name, value in values.items() if value not in (None, False)]
     return " ".join([method.name, *settings])

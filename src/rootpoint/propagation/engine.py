@@ -41,7 +41,7 @@ from rootpoint.propagation.recognition import (
     with_constants,
 )
 from rootpoint.propagation.step import Step, collect, pack
-from rootpoint.propagation.through import Leave, Memory, Through
+from rootpoint.propagation.through import Leave, Memory, Refuse, Through
 
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
 
@@ -66,6 +66,7 @@ class Propagation(TorchFunctionMode):
         self.memory: Memory | None = Memory()
         self.weights: Weights = {} if weights is None else weights
         self.leaves: list[Tensor] = []
+        self.refused: list[UnsupportedOperationError] = []
         named = model.named_modules() if isinstance(model, nn.Module) else ()
         self.paths = {id(module): name for name, module in named}
 
@@ -314,9 +315,20 @@ class Propagation(TorchFunctionMode):
         result = function(*args, **kwargs)
         outputs: list[Tensor] = []
         collect(result, outputs)
-        if any(t.requires_grad for t in outputs) and not is_passive(function):
-            raise self._unsupported(function, "")
-        return result
+        if is_passive(function) or not any(t.requires_grad for t in outputs):
+            return result
+        return self._refuse(self._unsupported(function, ""), result, args)
+
+    def _refuse(self, error: UnsupportedOperationError, result: Any, args: Any) -> Any:
+        """The result of an operation without a rule: the error comes if relevance arrives there."""
+        before: list[Tensor] = []
+        collect(args, before)
+        if isinstance(result, Tensor) and not any(result is t for t in before):
+            refused = Refuse.apply(error, result)
+            self.facts[refused] = Facts(False, False, False, 1, frozenset())
+            self.refused.append(error)
+            return refused
+        raise error  # several results, or one in place, where nothing can be put in between
 
     def _refuse_strangers(self, function: Any, tensors: list[Tensor]) -> None:
         """Raise if a tensor depends on the input by operations that were not met."""
@@ -337,8 +349,8 @@ class Propagation(TorchFunctionMode):
             f"no rule for {name}, on the path from the input to the explained output"
             f"{f' ({why})' if why else ''}\n"
             f"  in {path or 'the model'} ({kind}), {model_line()}\n"
-            f'  Register one with @rootpoint.rule("...", operation={name}), or explain the part of '
-            "the model before it by itself."
+            f'  Register one with @rootpoint.rule("...", operation={name}), or explain what '
+            'comes behind it with at="…", the path of a later module.'
         )
 
 
@@ -351,11 +363,16 @@ def inspect(model: Model, inputs: Inputs, composite: Composite) -> tuple[Step, .
 
 
 def follow(model: Model, inputs: Inputs, composite: Composite) -> Propagation:
-    """A forward pass alone: the path from the inputs to the output, with its rules."""
+    """A forward pass alone: the path from the inputs to the output, with its rules.
+
+    Raises UnsupportedOperationError if an operation has none.
+    """
     check(model, inputs)
     engine = Propagation(composite, model)
     with torch.inference_mode(False), torch.enable_grad():
         with engine:
             output = call(model, map_inputs(engine.enter, inputs))
         engine.settle(output)
+    if engine.refused:
+        raise engine.refused[0]
     return engine

@@ -107,6 +107,19 @@ def _settle(call: Call, back: Tensor | Back) -> list[Tensor | None]:
     return [back.native, *multipliers]
 
 
+class Refuse(torch.autograd.Function):
+    """The output of an operation without a rule: an error if relevance arrives at it."""
+
+    @staticmethod
+    def forward(ctx: Any, error: Exception, value: Tensor) -> Tensor:
+        ctx.error = error
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *multipliers: Tensor) -> Any:
+        raise ctx.error
+
+
 class Leave(torch.autograd.Function):
     """Identity that gives nothing to zeros: for operations whose shares are proportional to a,
     where tensors elsewhere may carry relevance at zeros (`nonzero`).

@@ -1,0 +1,38 @@
+"""Make the pictures of the documentation: python docs/images/make.py"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+import rootpoint as rp
+from rootpoint import data, models, visualize
+
+HERE = Path(__file__).parent
+WIDTH = 260
+
+
+def why() -> Image.Image:
+    """Each sample photo above its heatmap and the photo with its irrelevant pixels greyed out."""
+    model = models.load()
+    columns = []
+    for photo in data.photos():
+        image = data.open_photo(photo.path)
+        relevance = rp.explain(model.module, model.tensor(image)).relevance[0]
+        view = model.view(image)
+        size = (WIDTH, WIDTH)
+        panels = view, visualize.heatmap(relevance), visualize.focus(view, relevance)
+        columns.append([panel.resize(size, Image.Resampling.LANCZOS) for panel in panels])
+    gap, rows = 12, len(columns[0])
+    sheet = Image.new(
+        "RGB", (len(columns) * (WIDTH + gap) - gap, rows * (WIDTH + gap) - gap), "white"
+    )
+    for x, column in enumerate(columns):
+        for y, panel in enumerate(column):
+            sheet.paste(panel, (x * (WIDTH + gap), y * (WIDTH + gap)))
+    return sheet
+
+
+if __name__ == "__main__":
+    why().save(HERE / "why.png", optimize=True)
