@@ -65,9 +65,10 @@ def test_an_unknown_composite_exits_with_4(capsys, model):
 
 def test_doctor_finds_this_installation_sound(capsys):
     text = out(capsys, "doctor")
-    assert f"rootpoint   {__version__}" in text
-    assert "device" in text
-    assert "self-check  ok: score" in text
+    rows = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line.strip())
+    assert rows["rootpoint"].strip() == __version__
+    assert rows["device"].startswith("cpu")
+    assert rows["self-check"].startswith("ok: score")
 
 
 def test_doctor_exits_with_5_where_relevance_is_lost(capsys, monkeypatch):

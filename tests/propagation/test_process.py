@@ -67,6 +67,7 @@ class Halted(nn.Module):
     def __init__(self, error: BaseException) -> None:
         super().__init__()
         self.body, self.error = network(), error
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         self.body(x)
@@ -235,7 +236,10 @@ def test_memory_formats_change_no_map(composite: str) -> None:
     model, x = network(), images()
     expected = LRP(composite=composite)(model, x, 1).relevance
     model.to(memory_format=torch.channels_last)
-    for y in (x.to(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
+    for y in (
+        x.to(memory_format=torch.channels_last),
+        x.transpose(2, 3).contiguous().transpose(2, 3),
+    ):
         found = LRP(composite=composite)(model, y, 1).relevance
         assert torch.allclose(found, expected, rtol=1e-10, atol=1e-12)
 
@@ -243,14 +247,14 @@ def test_memory_formats_change_no_map(composite: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["half", "bfloat16"])
 @pytest.mark.parametrize("composite", PRESETS)
 def test_half_precision_gives_the_same_map_roughly(composite: str, dtype: torch.dtype) -> None:
-    """To a few per cent of its norm, and finite where an image is black and units are dead."""
+    """To some roundings of its norm, and finite where an image is black and units are dead."""
     model, x = network(), images()
     x[0] = 0
     expected = LRP(composite=composite)(model, x, 1).relevance
     found = LRP(composite=composite)(model.to(dtype), x.to(dtype), 1).relevance
     assert found.dtype == dtype
     assert found.isfinite().all()
-    assert (found.double() - expected).norm() <= 0.05 * expected.norm()
+    assert (found.double() - expected).norm() <= 64 * torch.finfo(dtype).eps * expected.norm()
 
 
 def test_autocast_gives_the_same_map_roughly() -> None:
@@ -306,7 +310,12 @@ def test_a_model_may_be_any_callable() -> None:
         return module(x)
 
     expected = LRP()(module, x, 1).relevance
-    for model in (function, lambda x: module(x), module.forward, torch.nn.DataParallel(module).eval()):
+    for model in (
+        function,
+        lambda x: module(x),
+        module.forward,
+        torch.nn.DataParallel(module).eval(),
+    ):
         assert torch.equal(LRP()(model, x, 1).relevance, expected)
 
 

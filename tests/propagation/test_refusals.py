@@ -125,7 +125,11 @@ def vectorized() -> Any:
     return torch.vmap(lambda sample: CONV.weight.sum() * F.relu(sample) ** 2)
 
 
-UNSEEN: dict[str, Any] = {"TorchScript": scripted, "autograd": lambda: Unseen.apply, "vmap": vectorized}
+UNSEEN: dict[str, Any] = {
+    "TorchScript": scripted,
+    "autograd": lambda: Unseen.apply,
+    "vmap": vectorized,
+}
 
 
 @pytest.mark.parametrize("make", UNSEEN.values(), ids=UNSEEN.keys())

@@ -1,4 +1,4 @@
-"""What has caught other libraries: forms of writing a model, and what an explanation must not touch.
+"""Forms of writing a model that have caught other libraries.
 
 The oracle for maps: with LRP-0, relevance is gradient × input of the same network in which every
 value that a rule holds constant (a gate, the ratio y / x of an activation, …) is detached.
@@ -6,20 +6,16 @@ value that a rule holds constant (a gate, the ratio y / x of an activation, …)
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import _get_current_function_mode_stack
 
 import rootpoint as rp
-from rootpoint import LRP, GradientTimesInput, UnsupportedOperationError
-from rootpoint.errors import InputError, UnsupportedModelError
+from rootpoint import LRP, GradientTimesInput
 from rootpoint.propagation import PRESETS
 from rootpoint.propagation.composites import Composite, Where
 
@@ -266,10 +262,12 @@ PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
     "attention": (
         lambda h: h.flatten(2) @ h.flatten(2).transpose(1, 2),
         lambda h: (
-            h.flatten(2).detach() @ h.flatten(2).transpose(1, 2)
-            + h.flatten(2) @ h.flatten(2).transpose(1, 2).detach()
-        )
-        / 2,
+            (
+                h.flatten(2).detach() @ h.flatten(2).transpose(1, 2)
+                + h.flatten(2) @ h.flatten(2).transpose(1, 2).detach()
+            )
+            / 2
+        ),
     ),
     "quotient": (
         lambda h: h / h.norm(dim=1, keepdim=True),
@@ -290,6 +288,7 @@ def test_what_a_rule_holds_constant_gets_nothing(pair: Any, p: Parts, x: Tensor)
 
 
 # -- the input -----------------------------------------------------------------------------------
+
 
 def network() -> nn.Sequential:
     dense = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(64, 5))

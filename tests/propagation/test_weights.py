@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from rootpoint import LRP, GradientTimesInput
 from rootpoint.propagation import PRESETS
 
+
 def close(found: Tensor, expected: Tensor, bound: float = 1e-10) -> bool:
     """Equal in every element, relative to the largest."""
     return bool((found - expected).abs().max() <= bound * expected.abs().max())
@@ -56,7 +57,10 @@ def folded(linear: nn.Module, norm: nn.Module) -> nn.Module:
 def test_batch_norm_is_folded_as_data_passes_not_as_it_is_registered(composite: str) -> None:
     model, x = Normed(), torch.randn(2, 3, 7, 7)
     together = deepcopy(model)
-    together.conv, together.dense = folded(model.conv, model.norm1), folded(model.dense, model.norm2)
+    together.conv, together.dense = (
+        folded(model.conv, model.norm1),
+        folded(model.dense, model.norm2),
+    )
     together.norm1 = together.norm2 = nn.Identity().eval()
     found, expected = (LRP(composite=composite)(m, x, 1).relevance for m in (model, together))
     assert close(found, expected)
@@ -158,5 +162,3 @@ def test_a_bound_method_sees_changed_weights(composite: str, change: Any) -> Non
     after = bound.attribute(x, 1)
     assert torch.equal(after, LRP(composite=composite)(model, x, 1).relevance)
     assert not close(after, before, 1e-3)
-
-

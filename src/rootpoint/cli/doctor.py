@@ -12,6 +12,7 @@ from rootpoint.cli.terminal import print_table
 from rootpoint.errors import CheckFailedError
 
 TOLERANCE = 1e-4  # of the score that the books may miss: float32 over some fifty layers
+_MISSING = "missing"
 DEVELOPMENT = ("dev", "test")  # extras for those who work on this package
 
 
@@ -22,8 +23,10 @@ def doctor() -> None:
     rows += [(name, _version(name)) for name in _requirements(None)]
     rows += [("device", device) for device in _devices()]
     for extra in _extras():
-        found = ", ".join(f"{name} {_version(name)}" for name in _requirements(extra))
-        rows.append((f"extra {extra}", found))
+        versions = [_version(name) for name in _requirements(extra)]
+        rows.append(
+            (f"extra {extra}", "not installed" if _MISSING in versions else ", ".join(versions))
+        )
     rows.append(("self-check", _self_check()))
     print_table([{"item": name, "found": value} for name, value in rows])
 
@@ -62,7 +65,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "missing"
+        return _MISSING
 
 
 def _requirements(extra: str | None) -> list[str]:

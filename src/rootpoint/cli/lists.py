@@ -74,15 +74,16 @@ def inspect(
     chosen = propagation.composite(composite or LRP().composite)
     network = load(model, download=download)
     grey = network.tensor(Image.new("RGB", (network.size, network.size), "grey"))
+    path = propagation.inspect(network.module, grey, chosen)
     rows = [
         {
-            "index": step.index,
+            "index": index,
             "module": step.module,
-            "operation": step.name,
+            "operation": step.title,
             "shape": list(step.shape) if as_json else " × ".join(map(str, step.shape)),
-            "rule": str(step.rule),
+            "rule": str(step.rule or "moves data"),
         }
-        for step in propagation.inspect(network.module, grey, chosen)
+        for index, step in enumerate(path, start=1)
     ]
     print_json(rows) if as_json else print_table(rows)
 

@@ -223,6 +223,32 @@ def test_an_empty_window_has_nothing_to_share(send: Send) -> None:
         assert (found == 0).all()
 
 
+POOLS: dict[str, tuple[Function, Rule | None]] = {
+    "mean": (lambda v: v.mean(2), None),
+    "avg_pool1d": (lambda v: F.avg_pool1d(v, 4).flatten(1), None),
+    "max, winner": (lambda v: v.amax(2), None),
+    "max, proportional": (lambda v: v.amax(2), rules.proportional()),
+    "max, ties": (lambda v: v.amax(2), rules.ties()),
+    "max, uniform": (lambda v: v.amax(2), rules.uniform_pool()),
+    "p-norm": (lambda v: v.norm(2, 2), None),
+}
+
+
+@pytest.mark.parametrize(("pool", "rule"), POOLS.values(), ids=POOLS)
+def test_an_empty_window_hands_on_what_it_receives(send: Send, pool: Function, rule: Rule | None) -> None:
+    """Above, `flat` gives relevance to a channel whose values are all zero: nothing is lost there."""
+    head = nn.Linear(3, 2).eval()
+    v = torch.rand(2, 3, 4)
+    v[:, 1] = -1
+
+    def model(v: Tensor) -> Tensor:
+        return head(pool(F.relu(v)))
+
+    entries = {"linear": rules.flat()} | ({} if rule is None else {"maximum": rule})
+    total = send(model, v, entries).sum((1, 2))
+    torch.testing.assert_close(total, model(v).sum(1).detach())
+
+
 def test_a_uniform_share_reaches_zeros(send: Send) -> None:
     """The window (0, 3) shares 3 equally, though one value is zero, also behind a ReLU."""
     v = torch.tensor([[[-1.0, 3.0]]])
