@@ -65,7 +65,11 @@ class Method(ABC):
 
 @dataclass(frozen=True, eq=False)
 class BoundMethod:
-    """A method bound to a model. `attribute` is what Captum and Quantus call."""
+    """A method bound to a model. `attribute` is what Captum and Quantus call.
+
+    What it keeps of the model's parameters is made anew when they are written to; only writes
+    through `parameter.data` go unseen: bind again after them.
+    """
 
     method: Method
     model: Model

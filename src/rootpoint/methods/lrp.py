@@ -88,8 +88,8 @@ class LRP(Propagating):
                 ("epsilon-gamma-box(low=-2.1, high=2.6)"), or a `Composite`
     compile     run as one graph of torch.compile, made for each shape of the inputs
     Conserves up to what biases and stabilizers absorb (`Explanation.balance`). `bind` keeps
-    modified weights between calls. Cost: one forward and one backward, plus what the rules add: nothing for
-    ε, half as much again for z⁺ and γ, as much again for αβ.
+    modified weights between calls. Cost: one forward and one backward, plus what the rules add:
+    nothing for ε, half as much again for z⁺ and γ, as much again for αβ.
     Source: Bach et al. 2015, PLOS ONE 10(7):e0130140.
     """
 

@@ -130,8 +130,8 @@ class Propagation(TorchFunctionMode):
         if operation is None:
             return self._unlisted(function, args, kwargs)
         if not torch.is_grad_enabled():
-            for t in tensors:
-                self._release(t)
+            if operation.functional is not None:
+                self._release(tensors[0])
             return function(*args, **kwargs)
         step = self._step(function, operation, packed, tensors, live)
         return self.visit(step, tensors)
