@@ -41,8 +41,8 @@ class Pass(Protocol):
         """The context in which the model runs."""
         ...
 
-    def settle(self, output: Any) -> None:
-        """The model has returned this."""
+    def settle(self, output: Any) -> Any:
+        """The model has returned this; the output to be explained."""
         ...
 
     def share(self, value: Tensor, *, inner: bool) -> Share:
@@ -64,7 +64,8 @@ class Plain:
     def forward(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
-    def settle(self, output: Any) -> None: ...
+    def settle(self, output: Any) -> Any:
+        return output
 
     def share(self, value: Tensor, *, inner: bool) -> Share:
         return self.rule
@@ -84,7 +85,7 @@ def explain_backward(
     with torch.inference_mode(False), torch.enable_grad():
         with _watch(model, at, one_pass) as explained, one_pass.forward():
             output = call(model, map_inputs(one_pass.enter, inputs))
-        one_pass.settle(output)
+        output = one_pass.settle(output)
         if at is None:
             explained = [
                 _Explained(x.detach(), leaf, one_pass.share(x, inner=False))
@@ -99,7 +100,9 @@ def explain_backward(
                 relevance = map_inputs(lambda _, shares=shares: next(shares), inputs)
             found.append(
                 {
-                    "relevance": relevance[0] if at and len(relevance) == 1 else relevance,
+                    "relevance": relevance[0]
+                    if at is not None and len(relevance) == 1
+                    else relevance,
                     "output": score.detach(),
                     "target": resolved,
                     "prediction": output.detach() if isinstance(output, Tensor) else output,
@@ -118,11 +121,12 @@ class _Explained:
 
 
 def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tuple[Tensor, ...]:
+    cut_off = UnsupportedModelError(
+        "the explained score does not depend on the input: the model detaches it, or runs under "
+        "torch.no_grad()"
+    )
     if not score.requires_grad:
-        raise UnsupportedModelError(
-            "the explained score does not depend on the input: the model detaches it, or runs "
-            "under torch.no_grad()"
-        )
+        raise cut_off
     places = [one.place for one in explained]
     try:
         multipliers = torch.autograd.grad(score.sum(), places, retain_graph=keep, allow_unused=True)
@@ -133,6 +137,8 @@ def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tup
             "the model overwrites in place a value that its gradient needs, so that nothing can go "
             f"back through it; write that operation out of place. PyTorch says: {error}"
         ) from error
+    if all(m is None for m in multipliers):
+        raise cut_off
     return tuple(
         torch.zeros_like(one.value) if m is None else one.share(one.value, m)
         for one, m in zip(explained, multipliers, strict=True)

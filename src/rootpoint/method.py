@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError, UnknownNameError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def parameter(default: Any, help: str, **bounds: Any) -> Any:
-    """A field of a method: its default, a line of help, and `low`, `high` or `choices`."""
+    """A field of a method: default, a line of help, and `low`, `high`, `choices` or `number`."""
     return field(default=default, metadata={"help": help, **bounds})
 
 
@@ -67,8 +67,8 @@ class Method(ABC):
 class BoundMethod:
     """A method bound to a model. `attribute` is what Captum and Quantus call.
 
-    What it keeps of the model's parameters is made anew when they are written to; only writes
-    through `parameter.data` go unseen: bind again after them.
+    What it keeps of the model's parameters is made anew when they are written to; only writes to
+    single values through `parameter.data` can go unseen: bind again after them.
     """
 
     method: Method
@@ -170,10 +170,13 @@ def parse(f: Field[Any], text: str) -> Any:
 def check_bounds(owner: str, f: Field[Any], value: Any) -> None:
     """Raise InputError if a parameter's value is not of its default's type or out of bounds."""
     where = f"{owner}: {f.name}={value!r}"
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    wants_number = isinstance(f.default, int | float) and not isinstance(f.default, bool)
-    if f.default is not MISSING and wants_number and not number:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    optional = f.metadata.get("number", False)
+    wanted = isinstance(f.default, int | float) and not isinstance(f.default, bool)
+    if not number and (wanted or (optional and value is not None)):
         raise InputError(f"{where} is not a number")
+    if number and wanted and isinstance(f.default, int) and not isinstance(value, int):
+        raise InputError(f"{where} is not a whole number")
     if isinstance(f.default, bool) and not isinstance(value, bool):
         raise InputError(f"{where} is neither true nor false")
     choices = f.metadata.get("choices")

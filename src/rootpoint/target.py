@@ -69,10 +69,14 @@ def _indices(output: Tensor, target: Any, batch: int) -> list[tuple[int, ...]]:
             )
         best = output.detach().argmax(1).tolist() if sizes else [0] * batch
         return [(i,) for i in best]
-    if isinstance(target, Tensor):
+    if hasattr(target, "tolist"):  # a tensor, an array, or one of their numbers
         target = target.tolist()
     if isinstance(target, int | tuple):
         target = [target] * batch
+    if not isinstance(target, Sequence):
+        raise InputError(
+            f"target {target!r} is not 'predicted', an index, one index per sample, or a function"
+        )
     if len(target) != batch:
         raise InputError(f"{len(target)} targets for {batch} samples: give one, or one per sample")
     indices = [tuple(t) if isinstance(t, tuple | list) else (t,) for t in target]

@@ -14,7 +14,7 @@ from rootpoint import LRP, Composite, Rule, Where
 Send = Callable[..., Tensor]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def double() -> Iterator[None]:
     """Float64 by default: closed forms are compared to their last printed digit."""
     torch.set_default_dtype(torch.float64)
@@ -24,7 +24,7 @@ def double() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def send() -> Send:
-    """`send(model, x, rule, m=…, kind=…, at=…)`: relevance R_j = z_j m_j at the output z, sent back.
+    """`send(model, x, rule, m=…, kind=…, at=…)`: R_j = z_j m_j at the output z, sent back.
 
     rule   of all operations of `kind`, or several as {kind or Where: rule}
     m      multipliers at the output, (B, …); None: 1, so that R = z

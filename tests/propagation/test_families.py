@@ -115,7 +115,7 @@ def test_without_biases_lrp_0_is_gradient_times_input_in_every_pixel(family: Fam
 
 @over(RELU)
 def test_biases_absorb_what_the_gradient_gives_them(family: Family) -> None:
-    """Relative to Σ|R|. f is homogeneous in x, biases b and means μ: f = Σ x ∂f/∂x + Σ b ∂f/∂b + …"""
+    """Relative to Σ|R|. f is homogeneous in x and biases b: f = Σ x ∂f/∂x + Σ b ∂f/∂b."""
     model, x = family
     e = LRP(composite="epsilon(epsilon=0.0)")(model, x, TARGETS)
     score = model(x)[range(len(x)), TARGETS].sum()

@@ -16,6 +16,8 @@ from rootpoint import LRP, GradientTimesInput, Method
 from rootpoint.errors import RootpointError
 from rootpoint.propagation import PRESETS
 
+pytestmark = pytest.mark.usefixtures("double")
+
 METHODS = [LRP(composite="epsilon-gamma-box"), LRP(composite="epsilon"), GradientTimesInput()]
 every_method = pytest.mark.parametrize("method", METHODS, ids=["gamma-box", "epsilon", "gradient"])
 

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from rootpoint import LRP, Composite, GradientTimesInput, Rule, Where, rules
 
 Send = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("double")
 Function = Callable[[Tensor], Tensor]
 
 CHANNELS = 4
@@ -183,7 +185,7 @@ BLOCKS: tuple[type[Block], ...] = (
 
 
 class Network(nn.Module):
-    """Blocks in a row (some used again), then a mean or a maximum over positions and a dense layer."""
+    """Blocks in a row (some used again), then one value per channel and a dense layer."""
 
     def __init__(self, blocks: list[tuple[type[Block], int]], head: str, bias: bool) -> None:
         super().__init__()
@@ -352,7 +354,9 @@ def test_positive_rules_conserve_where_every_unit_is_positive(network: Drawn, ru
 
 @settings(max_examples=30)
 @given(
-    st.lists(st.tuples(st.sampled_from((Plain, InPlace)), st.integers(0, 99)), min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.sampled_from((Plain, InPlace)), st.integers(0, 99)), min_size=1, max_size=3
+    ),
     st.integers(0, 999),
     st.sampled_from([rules.flat(), rules.w_square(), rules.box(low=-5.0, high=5.0)]),
 )
@@ -373,7 +377,9 @@ def test_rules_that_reach_zeros_conserve_everywhere(
 @given(drawn(), st.sampled_from([rules.flat(), rules.w_square(), rules.box(low=-5.0, high=5.0)]))
 def test_first_layer_rules_keep_what_reaches_the_first_layer(network: Drawn, rule: Rule) -> None:
     model, x = network.build(bias=True)
-    method = LRP(composite=Composite(((Where(first=True), rule), (Where(kind="linear"), rules.zero()))))
+    method = LRP(
+        composite=Composite(((Where(first=True), rule), (Where(kind="linear"), rules.zero())))
+    )
     at_stem = method(model, x, 0, at="stem").relevance
     found = method(model, x, 0).relevance
     assert_same(found.flatten(1).sum(1), at_stem.flatten(1).sum(1), 1e-10)
@@ -434,7 +440,11 @@ def test_of_a_linear_model_each_input_has_its_own_term(rule: Rule, depth: int) -
     layers = [nn.Linear(4, 4) for _ in range(depth - 1)]
     model = nn.Sequential(*layers, nn.Linear(4, 2)).eval()
     x = torch.randn(3, 4)
-    w = torch.linalg.multi_dot([layer.weight for layer in model[::-1]]) if depth > 1 else model[0].weight
+    w = (
+        torch.linalg.multi_dot([layer.weight for layer in model[::-1]])
+        if depth > 1
+        else model[0].weight
+    )
     found = LRP(composite=Composite(((Where(kind="linear"), rule),)))(model, x, 1).relevance
     torch.testing.assert_close(found, x * w[1])
 

@@ -19,6 +19,8 @@ from rootpoint import LRP, GradientTimesInput
 from rootpoint.propagation import PRESETS
 from rootpoint.propagation.composites import Composite, Where
 
+pytestmark = pytest.mark.usefixtures("double")
+
 LRP0 = LRP(composite="epsilon(epsilon=0.0)")
 TARGETS = [0, 1, 2]
 

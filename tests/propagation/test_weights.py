@@ -1,4 +1,4 @@
-"""Weights: batch-norm folded into them, layers that share them, and weights that change between calls."""
+"""Weights: batch-norm folded in, layers that share them, and changes between calls."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from rootpoint import LRP, GradientTimesInput
 from rootpoint.propagation import PRESETS
+
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def close(found: Tensor, expected: Tensor, bound: float = 1e-10) -> bool:

@@ -18,14 +18,11 @@ if TYPE_CHECKING:
     from rootpoint.target import Target
 
 
-_COMPILE = "run forward and backward as one graph of torch.compile"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Propagating(Method):
     """A method that is a composite: relevance goes back through every operation by its rule."""
 
-    compile: bool
+    compile: bool = parameter(False, "run forward and backward as one graph of torch.compile")
 
     @abstractmethod
     def rules(self) -> Composite:
@@ -100,7 +97,6 @@ class LRP(Propagating):
     composite: str | Composite = parameter(
         "epsilon-plus-flat", "which rule where: a preset's name (docs/rules.md) or a Composite"
     )
-    compile: bool = parameter(False, _COMPILE)
 
     def rules(self) -> Composite:
         from rootpoint.propagation.composites import composite
@@ -136,12 +132,13 @@ class DeepTaylor(Propagating):
         "root point of the other layers",
         choices=("rescaled-excitations", "rescaled-activation", "nearest"),
     )
-    low: float | None = parameter(None, "least input value; None: that of each sample")
-    high: float | None = parameter(None, "greatest input value; None: that of each sample")
+    low: float | None = parameter(None, "least input value; None: that of each sample", number=True)
+    high: float | None = parameter(
+        None, "greatest input value; None: that of each sample", number=True
+    )
     maximum: str = parameter(
         "proportional", "how max-pooling shares", choices=("proportional", "winner")
     )
-    compile: bool = parameter(False, _COMPILE)
 
     def rules(self) -> Composite:
         from rootpoint.propagation.composites import DeepTaylor as composite

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rootpoint.propagation.step import Step
 
-Weights = dict[tuple[int, str, Hashable], tuple[list[Tensor], list[tuple[int, int]], Tensor]]
-"""Modified weights, by weight, module and modification: their sources, versions, and the result."""
+Weights = dict[tuple[int, str, Hashable], tuple[list[Tensor], list[tuple[int, int, bytes]], Tensor]]
+"""Modified weights by weight, module and modification: sources, their states, the result."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,15 @@ class Back:
     native: Tensor | None = None
     multiplier: Tensor | Sequence[Tensor | None] | None = None
     relevance: Tensor | None = None
+
+
+def _state(t: Tensor) -> tuple[int, int, bytes]:
+    """Changes when a tensor is written to: its place, its version, and 64 of its values.
+
+    The values, as writes through `.data` leave the version as it is.
+    """
+    values = t.detach().reshape(-1)[:: t.numel() // 64 + 1].contiguous()
+    return t.data_ptr(), t._version, values.view(torch.uint8).numpy().tobytes()
 
 
 def nonzero(a: Tensor) -> Tensor:
@@ -54,6 +64,15 @@ class Call:
     def input(self) -> Tensor:
         """The only live input, or the first of several."""
         return self.tensors[self.step.live[0]]
+
+    @property
+    def taps(self) -> Tensor:
+        """1 for every value of the input, 0 for zeros that an operation before put around it."""
+        ones = torch.ones_like(self.input)
+        padding = self.step.padding
+        if not padding:
+            return ones
+        return F.pad(F.pad(ones, [-n for n in padding]), padding)
 
     def relevance(self, m: Tensor) -> Tensor:
         """R = z · m, the relevance at the output, from its multipliers."""
@@ -94,13 +113,17 @@ class Call:
         """`change(weight)`, computed once for a parameter as long as it is not written to."""
         slots = [self.step.roles[0], *(s for s in self.step.norm or () if s >= 0)]
         sources = [self.tensors[slot] for slot in slots]
-        if torch.compiler.is_compiling() or not self.step.persistent:
-            return change(self.weight)
+        if (
+            torch.compiler.is_compiling()
+            or not self.step.persistent
+            or sources[0].device.type != "cpu"
+        ):
+            return change(self.weight)  # elsewhere making them costs less than looking
         key = (sources[0].data_ptr(), self.step.module, name)
-        versions = [(t.data_ptr(), t._version) for t in sources]
+        states = [_state(t) for t in sources]
         kept = self._weights.get(key)
-        if kept is None or kept[1] != versions:
-            kept = self._weights[key] = (sources, versions, change(self.weight))
+        if kept is None or kept[1] != states:
+            kept = self._weights[key] = (sources, states, change(self.weight))
         return kept[2]
 
     def parts(self, names: tuple[str, ...], factor: float = 1.0) -> Tensor:

@@ -27,7 +27,8 @@ class Where:
     operation    the torch function's name ("conv2d")
     module       glob of the module's path in the model ("features.*")
     module_type  the module's class or a tuple of classes, or a class name
-    first, last  no linear map lies before it, or after it, on any path
+    first        no linear map lies before it on any path
+    last         a linear map that no other lies behind
     depth        share of the path's linear maps before it, from 0 to 1, as (from, to)
     """
 
@@ -255,11 +256,13 @@ def composite(name: str | Composite) -> Composite:
     """
     if isinstance(name, Composite):
         return name
-    base, _, options = name.partition("(")
+    if not isinstance(name, str):
+        raise InputError(f"{name!r} is neither a Composite nor the name of one")
+    base = name.partition("(")[0]
     if base not in PRESETS:
         raise UnknownNameError("composite", base, PRESETS)
     try:
-        call = ast.parse(f"f({options}" if options else "f()", mode="eval").body
+        call = ast.parse(name.replace(base, "f", 1) if "(" in name else "f()", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError("options are name=value, separated by commas")
         given = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}

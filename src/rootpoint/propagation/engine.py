@@ -34,13 +34,15 @@ from rootpoint.propagation.recognition import (
     BATCH_NORM,
     folded_tensors,
     has_own_graph,
+    is_gate,
     is_nonneg,
     out_of_place_form,
     runs_natively,
     specify,
     with_constants,
+    zero_padding,
 )
-from rootpoint.propagation.step import Step, collect, pack
+from rootpoint.propagation.step import Step, collect, pack, unpack
 from rootpoint.propagation.through import Leave, Memory, Refuse, Through
 
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
@@ -81,8 +83,11 @@ class Propagation(TorchFunctionMode):
         self.facts[entry] = Facts(True, False, False, 0, frozenset())
         return entry
 
-    def settle(self, output: Any) -> None:
-        """Choose every step's rule, now that the path to the output is known."""
+    def settle(self, output: Any) -> Any:
+        """Choose every step's rule, now that the path to the output is known.
+
+        Returns the output to be explained, where values of zero have no relevance to begin with.
+        """
         outputs: list[Tensor] = []
         collect(output, outputs)
         deepest = max([step.depth for step in self.steps if step.linear], default=0)
@@ -90,10 +95,20 @@ class Propagation(TorchFunctionMode):
             if facts.maker is not None:
                 facts.maker.uses += 1
             for step in facts.maps:
-                step.last = True
+                step.last = not step.followed
         for step in self.steps:
             step.reach = step.depth / deepest if deepest else 0.0
             step.rule = step.rule or self.composite.rule(step)
+        tensors: list[Tensor] = []
+        packed = pack(output, tensors)
+        return unpack(packed, [self._scored(t) for t in tensors])
+
+    def _scored(self, output: Tensor) -> Tensor:
+        facts = self.facts.get(output)
+        if facts is None and output.grad_fn is not None:
+            self._refuse_stranger("the model's output", output)
+        exact = facts is not None and (self.composite.exact or facts.depth == 0)
+        return Leave.apply(output) if exact else output
 
     def forward(self) -> Propagation:
         return self
@@ -123,8 +138,10 @@ class Propagation(TorchFunctionMode):
         packed = pack(args, tensors), pack(kwargs, tensors)
         known = self.facts.get
         live = tuple([i for i, t in enumerate(tensors) if known(t) is not None])
+        for t in tensors:
+            if t.grad_fn is not None and known(t) is None:
+                self._refuse_stranger(function, t)
         if not live:
-            self._refuse_strangers(function, tensors)
             return function(*args, **kwargs)
         operation = operation_of(function)
         if operation is None:
@@ -142,16 +159,26 @@ class Propagation(TorchFunctionMode):
             return self._out_of_place(step, tensors)
         target = tensors[0]
         if self.overwrites and runs_natively(step, self.composite) and not any(step.exact):
-            self._release(target, by_relu=step.name in ("relu", "relu_"))
+            maker = self._facts(target).maker if step.rectifies and target in self.facts else None
+            self._release(target, by_relu=maker is not None and maker.rectified)
             result = step.overwrite(tensors)
             return self._note(step, tensors, target if result is None else result)
-        return self._overwrite(step, target, self._out_of_place(step, tensors))
+        return self._overwrite(target, self._out_of_place(step, self._apart(tensors)))
+
+    def _apart(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The operands of an operation in place, the target not to be overwritten among them."""
+        target, *others = tensors
+        if target not in self.facts:
+            return [target.clone(), *others]
+        apart = target.clone()
+        self.facts[apart] = replace(self._facts(target), plain=None, version=apart._version)
+        return [apart, *others]
 
     def _release(self, target: Tensor, *, by_relu: bool = False) -> None:
         if self.memory is not None:
             self.memory.release(target, by_relu=by_relu)
 
-    def _overwrite(self, step: Step, target: Tensor, result: Tensor) -> Tensor:
+    def _overwrite(self, target: Tensor, result: Tensor) -> Tensor:
         """The target of an operation in place, overwritten with the result."""
         facts = self.facts[result]
         self._release(target)
@@ -168,7 +195,7 @@ class Propagation(TorchFunctionMode):
             tensors = self._without_gates(step, tensors)
         if runs_natively(step, self.composite):
             return self._note(step, tensors, step.run(self._leaving(step, tensors)))
-        with torch.set_grad_enabled(has_own_graph(step)):
+        with torch.set_grad_enabled(has_own_graph(step, self.composite)):
             result = step.run(self._leaving(step, tensors))
         if isinstance(result, Tensor):
             return self._note(step, tensors, self._through(step, result, tensors))
@@ -260,6 +287,7 @@ class Propagation(TorchFunctionMode):
             module=self.paths.get(id(module), type(module).__name__ if module else ""),
             module_type=type(module) if module is not None else None,
             nonneg=known[0].nonneg,
+            padding=known[0].padding,
             depth=depth,
         )
         if (replacement := out_of_place_form(step)) is not None:
@@ -267,12 +295,13 @@ class Propagation(TorchFunctionMode):
             step.function, step.args, step.kwargs = replacement
         specify(step, tensors, entry=all(f.entry for f in known))
         if step.kind == "refused":
-            raise self._unsupported(function, "a constant divided by it")
-        relu = step.name in ("relu", "relu_")
+            quotient = step.operation.kind == "quotient"
+            why = "a constant divided by it" if quotient else "several operands depend on the input"
+            raise self._unsupported(function, why)
         for facts in known:
             if facts.maker is not None:
                 facts.maker.uses += 1
-                facts.maker.relu_uses += relu
+                facts.maker.relu_uses += step.rectifies
         self.steps.append(step)
         return step
 
@@ -287,11 +316,15 @@ class Propagation(TorchFunctionMode):
         """Record what is known of the result."""
         known = [self.facts[tensors[i]] for i in step.live]
         maps = frozenset((step,)) if step.linear else frozenset().union(*(f.maps for f in known))
+        if step.linear:
+            for earlier in frozenset().union(*(f.maps for f in known)):
+                earlier.followed = True
         moved = step.kind in ("movement", "shift")
         facts = Facts(
             entry=moved and all(f.entry for f in known),
             nonneg=is_nonneg(step, tensors, all(f.nonneg for f in known)),
-            gate=step.operation.gate or (step.kind == "movement" and all(f.gate for f in known)),
+            gate=is_gate(step, all(f.gate for f in known)),
+            padding=zero_padding(step),
             depth=max(f.depth for f in known) + step.linear,
             maps=maps,
             maker=step if step.linear else None,
@@ -330,15 +363,14 @@ class Propagation(TorchFunctionMode):
             return refused
         raise error  # several results, or one in place, where nothing can be put in between
 
-    def _refuse_strangers(self, function: Any, tensors: list[Tensor]) -> None:
+    def _refuse_stranger(self, function: Any, tensor: Tensor) -> None:
         """Raise if a tensor depends on the input by operations that were not met."""
-        for t in tensors:
-            if t.grad_fn is not None and reaches(t, self.leaves):
-                raise self._unsupported(
-                    function,
-                    "its operand was computed from the input where operations cannot be "
-                    "seen (TorchScript, a C++ extension, a view written to through its base)",
-                )
+        if reaches(tensor, self.leaves):
+            raise self._unsupported(
+                function,
+                "its operand was computed from the input where operations cannot be seen: "
+                "TorchScript, a C++ extension, a function of autograd's, a view written to",
+            )
 
     def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
         name = public_name(function)

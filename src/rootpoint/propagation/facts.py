@@ -20,6 +20,7 @@ class Facts:
     depth     linear maps on the longest path from the input
     maps      the linear maps that no other linear map separates from it
     maker     the step that made it
+    padding   zeros around it, as `torch.nn.functional.pad` counts them
     plain     of a linear map: its output before the rule, and its tensors, to fold batch-norm in
     version   of the tensor when this was known
     """
@@ -30,6 +31,7 @@ class Facts:
     depth: int
     maps: frozenset[Step]
     maker: Step | None = None
+    padding: tuple[int, ...] = ()
     plain: tuple[Tensor, list[Tensor]] | None = None
     version: int = 0
 

@@ -38,6 +38,8 @@ def without_override_check(function: types.FunctionType) -> types.FunctionType:
 
 def public_name(function: Any) -> str:
     """The name under which users know a torch function."""
+    if isinstance(function, str):
+        return function
     name = getattr(function, "__name__", str(function))
     spaces = {"torch": torch, "torch.nn.functional": F, "torch.Tensor": torch.Tensor}
     for space, members in spaces.items():

@@ -25,7 +25,6 @@ class Operation:
     """What is known of one torch function.
 
     kind         which rules apply
-    roles        of a linear map with weights: the positions of input, weight and bias
     sign         whether the output is non-negative: "never" known, "always", or "kept" from inputs
     gate         the output lies in [0, 1]: in a product it is the gate, not the signal
     functional   of an in-place function: the one that computes the same out of place
@@ -33,7 +32,6 @@ class Operation:
 
     name: str
     kind: str
-    roles: tuple[int, int, int | None] | None = None
     sign: str = "never"
     gate: bool = False
     functional: Function | None = None
@@ -52,6 +50,9 @@ _SPACES = (
     torch.special,
     torch.linalg,
 )
+
+SUMS = "add sub subtract rsub __radd__ __rsub__"
+"""Sums of two operands, element by element."""
 
 _SIMPLE = {
     # Only data moves: autograd already carries multipliers to where they belong.
@@ -82,7 +83,7 @@ _SIMPLE = {
         amin min minimum fmin
     """,
     "p-norm": "lp_pool1d lp_pool2d lp_pool3d norm vector_norm",
-    "addition": "add sub subtract rsub __radd__ __rsub__",
+    "addition": f"{SUMS} scatter_add index_add",
     "product": "mul multiply __rmul__ neg negative bmm einsum matmul mm mv dot vdot inner outer",
     "quotient": "div divide true_divide __rdiv__ __rtruediv__",
     "normalization": "layer_norm group_norm instance_norm rms_norm",
@@ -101,9 +102,9 @@ _ACTIVATIONS = {
     "never": """
         leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish tanh softsign tanhshrink
         hardshrink softshrink hardtanh clamp clip threshold logsigmoid sin asinh atan sinh
-        expm1 log1p log erf cos clamp_max local_response_norm
+        expm1 log1p log erf cos clamp_max clamp_min local_response_norm
     """,
-    "always": "relu relu6 clamp_min softplus exp square abs absolute sqrt",
+    "always": "relu relu6 softplus exp square abs absolute sqrt",
     "gate": "sigmoid hardsigmoid expit",
     "kept": "pow __pow__ float_power",
 }
@@ -125,7 +126,7 @@ def _build() -> dict[Function, Operation]:
             enter(name, Operation(name, kind, sign=sign))
     for kind, names in _LINEAR.items():
         for name in names.split():
-            enter(name, Operation(name, kind, roles=(0, 1, 2)))
+            enter(name, Operation(name, kind))
     for sign, names in _ACTIVATIONS.items():
         for name in names.split():
             gate = sign == "gate"

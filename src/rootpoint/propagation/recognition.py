@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable
 from functools import cache
 from inspect import signature
@@ -11,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rootpoint.propagation.composites import Composite
-from rootpoint.propagation.operations import LINEAR
+from rootpoint.propagation.operations import LINEAR, SUMS
 from rootpoint.propagation.step import Slot, Step
 
 _MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"}
@@ -45,7 +44,7 @@ def with_constants(step: Step, tensors: list[Tensor]) -> list[Tensor]:
 
 def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
     """Refine the kind by which operands are live, and find weights."""
-    kind, name = step.kind, step.name.rstrip("_") if step.operation.functional else step.name
+    kind, name = step.kind, step.name
     floating = [i for i, t in enumerate(tensors) if t.is_floating_point()]
     if kind in LINEAR:
         names = ("input", "weight", "bias")
@@ -67,13 +66,12 @@ def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
         step.kind = "scaling"
     elif kind == "quotient" and (name.startswith("__r") or step.args[:1] != (Slot(step.live[0]),)):
         step.kind = "refused"
+    elif kind == "activation" and len(step.live) > 1:
+        step.kind = "maximum" if name in ("clamp", "clip", "clamp_min", "clamp_max") else "refused"
     if step.linear:
         step.persistent = isinstance(tensors[step.roles[0]], nn.Parameter)
-    if (
-        entry
-        and len(step.live) == 1
-        and step.kind in ("addition", "scaling", "quotient", "batch-norm")
-    ):
+    elementwise = step.kind in ("scaling", "quotient", "batch-norm") or name in SUMS.split()
+    if entry and len(step.live) == 1 and elementwise:
         step.kind = "shift"
 
 
@@ -81,23 +79,24 @@ def runs_natively(step: Step, composite: Composite) -> bool:
     """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
     if step.kind == "movement":
         return True
-    if step.kind == "activation" and step.name in ("relu", "relu_"):
-        return not any(step.exact) and not composite.touches("activation")
-    native = step.kind in ("average", "maximum", "addition", "scaling", "quotient", "batch-norm")
+    if step.rectifies or step.kind == "average":
+        return not any(step.exact) and not composite.touches(step.kind)
+    native = step.kind in ("maximum", "addition", "scaling", "quotient", "batch-norm")
     return native and not composite.touches(step.kind)
 
 
-def has_own_graph(step: Step) -> bool:
-    """Whether rules of this kind use the operation's own backward."""
-    return step.kind not in ("activation", "shift", "normalization", "p-norm")
+def has_own_graph(step: Step, composite: Composite) -> bool:
+    """Whether the rule of this step may use the operation's own backward."""
+    without = ("activation", "shift", "normalization", "p-norm")
+    return step.kind not in without or composite.touches(step.kind)
 
 
 def is_nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
     """Whether the result is known to be non-negative, given whether the live inputs are."""
-    sign, name = step.operation.sign, step.name.rstrip("_")
+    sign, name = step.operation.sign, step.name
     if sign == "always":
         return True
-    if name in ("hardtanh", "clamp", "clip"):
+    if name in ("hardtanh", "clamp", "clip", "clamp_min"):
         given = step.bound(tensors, "input", "min")
         low = given.get("min", given.get("min_val"))
         return isinstance(low, int | float) and low >= 0
@@ -109,6 +108,21 @@ def is_nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
         return "bicubic" not in (*step.args, step.kwargs.get("mode"))
     numbers = (*step.args, *step.kwargs.values())
     return not any(isinstance(n, int | float) and n < 0 for n in numbers)
+
+
+def is_gate(step: Step, inputs: bool) -> bool:
+    """Whether the result lies in [0, 1] and weighs another branch, given whether the inputs do."""
+    complement = step.name in ("rsub", "__rsub__") and 1 in step.args[1:]
+    return step.operation.gate or (inputs and (step.kind == "movement" or complement))
+
+
+def zero_padding(step: Step) -> tuple[int, ...]:
+    """The zeros that this step puts around its input, as `torch.nn.functional.pad` counts them."""
+    if step.name not in ("pad", "constant_pad_nd"):
+        return ()
+    given = step.bound([None], "input", "pad", "mode", "value")
+    constant = given.get("mode", "constant") == "constant" and not given.get("value")
+    return tuple(given["pad"]) if constant else ()
 
 
 def out_of_place_form(
@@ -142,7 +156,7 @@ def _set_item(target: Tensor, index: Any, value: Any) -> Tensor:
 @cache
 def _inplace_position(function: Any) -> int | None:
     """The position of a Python function's parameter `inplace`, if it has one."""
-    if not isinstance(function, types.FunctionType):
+    if getattr(function, "__module__", None) != "torch.nn.functional":
         return None
     names = list(signature(function).parameters)
     return names.index("inplace") if "inplace" in names else None

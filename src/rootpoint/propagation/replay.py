@@ -50,15 +50,19 @@ class Replay(Propagation):
                     return self.visit(step, tensors)
         return function(*args, **kwargs)
 
-    def settle(self, output: Any) -> None:
+    def settle(self, output: Any) -> Any:
         if self.position < len(self.expected):
             step = self.expected[self.position]
             raise UnsupportedModelError(
                 f"the model took another path than when it was compiled: {step.title} in "
                 f"{step.module or 'the model'} did not run; explain it without compile"
             )
+        return output
 
-    def _overwrite(self, step: Step, target: Tensor, result: Tensor) -> Tensor:
+    def _apart(self, tensors: list[Tensor]) -> list[Tensor]:
+        return tensors  # the compiler makes operations in place functional
+
+    def _overwrite(self, target: Tensor, result: Tensor) -> Tensor:
         return target.copy_(result)
 
     def _linear(self, step: Step, tensors: list[Tensor]) -> Tensor:
@@ -103,7 +107,8 @@ class Compiled:
 
         return torch._dynamo.config.patch(trace_autograd_ops=True, specialize_float=True)
 
-    def settle(self, output: Any) -> None: ...
+    def settle(self, output: Any) -> Any:
+        return output
 
     def share(self, value: Tensor, *, inner: bool) -> Callable[[Tensor, Tensor], Tensor]:
         return lambda a, m: nonzero(a) * m
@@ -117,10 +122,11 @@ def compiled(model: Model, inputs: Inputs, composite: Composite) -> Callable[...
     replay = Replay(follow(model, inputs, composite).steps, composite)
 
     def run(*args: Tensor, **kwargs: Tensor) -> Any:
-        replay.position = 0
+        replay.position, replay.plain = 0, {}
         with replay:
             output = model(*args, **kwargs)
-        replay.settle(output)
+        output = replay.settle(output)
+        replay.plain = {}  # or the graph would give these tensors out
         return output
 
     run.__code__ = (

@@ -68,12 +68,14 @@ class Step:
     roles       slots of weight and bias of a linear map
     persistent  its weight is a parameter of the model, the same at every call
     nonneg      the live input is known to be non-negative
+    padding     zeros around the live input that are no input
     depth       how many linear maps lie on the longest path before it
     norm        slots of a batch-norm folded in: mean, variance, scale, shift (-1: absent)
     folds       the step that is the linear map alone, and the one that is the batch-norm alone
     constant    slots of live tensors that count as constants (gates, denominators)
     uses        how often its output was used, and how often by a ReLU
-    last        no other linear map lies between it and the output
+    followed    another linear map lies behind it
+    last        a linear map that reaches the output and is not followed
     rounding    relative size of rounding errors in its sums
     reach       its depth as a share of the whole path's, from 0 to 1
     rule        set when the whole path is known
@@ -97,10 +99,12 @@ class Step:
     constant: tuple[int, ...] = ()
     persistent: bool = False
     nonneg: bool = False
+    padding: tuple[int, ...] = ()
     depth: int = 0
     shape: tuple[int, ...] = ()
     uses: int = 0
     relu_uses: int = 0
+    followed: bool = False
     last: bool = False
     rounding: float = 1e-5
     reach: float = 0.0
@@ -108,12 +112,15 @@ class Step:
 
     @property
     def name(self) -> str:
-        return self.operation.name
+        """The torch function's name; of one in place, that of its form out of place."""
+        name = self.operation.name
+        return name if self.operation.functional is None else name.removesuffix("_")
 
     @property
     def title(self) -> str:
         """The operation's name, with what is folded into it."""
-        return self.name if self.norm is None else f"{self.name} + batch_norm"
+        name = self.operation.name
+        return name if self.norm is None else f"{name} + batch_norm"
 
     @property
     def position(self) -> str:
@@ -127,6 +134,10 @@ class Step:
     @property
     def linear(self) -> bool:
         return self.kind in LINEAR
+
+    @property
+    def rectifies(self) -> bool:
+        return self.name == "relu"
 
     @property
     def rectified(self) -> bool:

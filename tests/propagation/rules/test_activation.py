@@ -1,4 +1,4 @@
-"""The rule of activations: relevance passes unchanged, whatever the function and however it is called."""
+"""The rule of activations: relevance passes unchanged, whatever the function."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from rootpoint import GradientTimesInput, rules
 
 Send = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("double")
 Function = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: dict[str, Function] = {
@@ -105,7 +107,9 @@ def test_closed_forms_of_y_over_x(send: Send) -> None:
         torch.testing.assert_close(found, z * ratio)
 
 
-@pytest.mark.parametrize("name", ["relu6", "hardswish", "silu", "gelu", "tanh", "leaky_relu", "relu"])
+@pytest.mark.parametrize(
+    "name", ["relu6", "hardswish", "silu", "gelu", "tanh", "leaky_relu", "relu"]
+)
 def test_at_zero_an_activation_through_zero_passes_nothing(send: Send, name: str) -> None:
     """f(0) = 0: such a unit has no relevance, and the others get what they got."""
     linear = nn.Linear(2, 2, bias=False).eval()
@@ -141,7 +145,10 @@ IN_PLACE: dict[str, tuple[Function, Function]] = {
     "F.relu(inplace)": (lambda x: F.relu(x, inplace=True), F.relu),
     "nn.ReLU(inplace)": (nn.ReLU(inplace=True).eval(), F.relu),
     "nn.ReLU6(inplace)": (nn.ReLU6(inplace=True).eval(), F.relu6),
-    "nn.LeakyReLU(inplace)": (nn.LeakyReLU(0.1, inplace=True).eval(), lambda x: F.leaky_relu(x, 0.1)),
+    "nn.LeakyReLU(inplace)": (
+        nn.LeakyReLU(0.1, inplace=True).eval(),
+        lambda x: F.leaky_relu(x, 0.1),
+    ),
     "nn.Hardswish(inplace)": (nn.Hardswish(inplace=True).eval(), F.hardswish),
     "nn.SiLU(inplace)": (nn.SiLU(inplace=True).eval(), F.silu),
     "nn.ELU(inplace)": (nn.ELU(inplace=True).eval(), F.elu),
@@ -153,7 +160,9 @@ IN_PLACE: dict[str, tuple[Function, Function]] = {
 }
 
 
-@pytest.mark.parametrize("rule", [rules.zero(), rules.z_plus(), rules.gamma(), rules.flat()], ids=str)
+@pytest.mark.parametrize(
+    "rule", [rules.zero(), rules.z_plus(), rules.gamma(), rules.flat()], ids=str
+)
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_an_activation_in_place_is_the_same_activation(send: Send, name: str, rule: Any) -> None:
     in_place, plain = IN_PLACE[name]
@@ -204,7 +213,7 @@ def test_a_value_used_before_it_is_rectified_in_place_keeps_that_use(send: Send,
     ],
 )
 def test_values_below_zero_are_known_to_be_so(send: Send, floor: Function) -> None:
-    """z⁺ splits by the input's sign unless it is known: an identity that forgets it changes nothing."""
+    """z⁺ splits by the input's sign unless it is known: to forget it changes nothing."""
     first, second = nn.Linear(3, 4).eval(), nn.Linear(4, 3).eval()
     x = torch.randn(2, 3) * 2
     for rule in (rules.z_plus(), rules.alpha_beta(), rules.gamma()):

@@ -12,6 +12,8 @@ from torch import Tensor
 from rootpoint import rules
 
 Send = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("double")
 Two = Callable[[Tensor, Tensor], Tensor]
 
 A, B = torch.tensor([[3.0]]), torch.tensor([[-1.0]])

@@ -14,9 +14,11 @@ from rootpoint import LRP, rules
 
 Send = Callable[..., Any]
 
+pytestmark = pytest.mark.usefixtures("double")
+
 
 def test_layer_norm_of_two_values(send: Send) -> None:
-    """x = (1, 3) with R = (0, 1) at the output gives (−1/2, 3/2): the mean takes part, σ does not."""
+    """x = (1, 3), R = (0, 1) at the output: (−1/2, 3/2). The mean takes part, σ does not."""
     norm = nn.LayerNorm(2, eps=0.0, elementwise_affine=False).eval()
     m = torch.tensor([[0.0, 1.0]])  # y = (−1, 1)
     assert send(norm, torch.tensor([[1.0, 3.0]]), m=m)[0].tolist() == pytest.approx((-0.5, 1.5))
@@ -44,7 +46,9 @@ def frozen(x: Tensor, dims: tuple[int, ...], eps: float, *, centred: bool = True
 
 
 def affine(norm: Any, y: Tensor) -> Tensor:
-    shape = (-1, *[1] * (y.dim() - 2)) if isinstance(norm, nn.GroupNorm | nn.InstanceNorm2d) else None
+    shape = (
+        (-1, *[1] * (y.dim() - 2)) if isinstance(norm, nn.GroupNorm | nn.InstanceNorm2d) else None
+    )
     weight = norm.weight if shape is None else norm.weight.reshape(shape)
     bias = getattr(norm, "bias", None)
     if bias is None:
@@ -183,7 +187,9 @@ def test_one_channel_spread_over_three_collects_their_relevance(send: Send) -> N
     torch.testing.assert_close(found, expected.sum(1, keepdim=True))
 
 
-@pytest.mark.parametrize("rule", [rules.zero(), rules.z_plus(), rules.gamma(), rules.flat()], ids=str)
+@pytest.mark.parametrize(
+    "rule", [rules.zero(), rules.z_plus(), rules.gamma(), rules.flat()], ids=str
+)
 def test_a_batch_norm_folds_as_the_data_passes(send: Send, rule: Any) -> None:
     """Registered in another order than it runs, and shared with another use of the convolution."""
 

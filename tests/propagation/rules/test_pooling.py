@@ -17,6 +17,8 @@ from rootpoint.errors import UnsupportedOperationError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Send = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("double")
 Function = Callable[[Tensor], Tensor]
 
 MAXIMA: dict[str, Function] = {
@@ -129,7 +131,11 @@ GEOMETRIES: dict[str, tuple[Function, tuple[int, ...], dict[str, Any]]] = {
         (2, 9),
         {"kernel": (3,), "stride": (2,), "dilation": (2,), "padding": (1,)},
     ),
-    "strided past the end": (nn.MaxPool2d(2, stride=3), (1, 7, 6), {"kernel": (2, 2), "stride": (3, 3)}),
+    "strided past the end": (
+        nn.MaxPool2d(2, stride=3),
+        (1, 7, 6),
+        {"kernel": (2, 2), "stride": (3, 3)},
+    ),
     "with indices": (
         lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
         (1, 4, 4),
@@ -156,7 +162,10 @@ def windows_of(
     for out in product(*map(range, output)):
         taps = product(*map(range, kernel))
         positions = [
-            tuple(o * s - p + t * d for o, s, p, t, d in zip(out, stride, padding, tap, dilation, strict=True))
+            tuple(
+                o * s - p + t * d
+                for o, s, p, t, d in zip(out, stride, padding, tap, dilation, strict=True)
+            )
             for tap in taps
         ]
         inside = [q for q in positions if all(0 <= i < n for i, n in zip(q, size, strict=True))]
@@ -235,8 +244,10 @@ POOLS: dict[str, tuple[Function, Rule | None]] = {
 
 
 @pytest.mark.parametrize(("pool", "rule"), POOLS.values(), ids=POOLS)
-def test_an_empty_window_hands_on_what_it_receives(send: Send, pool: Function, rule: Rule | None) -> None:
-    """Above, `flat` gives relevance to a channel whose values are all zero: nothing is lost there."""
+def test_an_empty_window_hands_on_what_it_receives(
+    send: Send, pool: Function, rule: Rule | None
+) -> None:
+    """Above, `flat` gives relevance to a channel of zeros: nothing is lost there."""
     head = nn.Linear(3, 2).eval()
     v = torch.rand(2, 3, 4)
     v[:, 1] = -1
@@ -252,15 +263,18 @@ def test_an_empty_window_hands_on_what_it_receives(send: Send, pool: Function, r
 def test_a_uniform_share_reaches_zeros(send: Send) -> None:
     """The window (0, 3) shares 3 equally, though one value is zero, also behind a ReLU."""
     v = torch.tensor([[[-1.0, 3.0]]])
-    found = send(
-        lambda v: F.max_pool1d(v.relu(), 2), v, rules.uniform_pool(), kind="maximum"
-    )
+    found = send(lambda v: F.max_pool1d(v.relu(), 2), v, rules.uniform_pool(), kind="maximum")
     assert found.flatten().tolist() == pytest.approx([1.5, 1.5])
 
 
 def test_windows_of_unequal_size_are_refused(send: Send) -> None:
     with pytest.raises(UnsupportedOperationError, match=r"windows of unequal size.*'gradient'"):
-        send(nn.AdaptiveMaxPool1d(2).eval(), torch.rand(1, 1, 5), rules.proportional(), kind="maximum")
+        send(
+            nn.AdaptiveMaxPool1d(2).eval(),
+            torch.rand(1, 1, 5),
+            rules.proportional(),
+            kind="maximum",
+        )
     found = send(nn.AdaptiveMaxPool1d(2).eval(), torch.rand(1, 1, 5))
     assert (found != 0).sum() == 2
 

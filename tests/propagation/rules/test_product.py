@@ -1,4 +1,4 @@
-"""Rules for products: gates are constants, equals share equally, scales and quotients are linear."""
+"""Rules for products: gates are constants, equals share equally, scales are linear."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from rootpoint import rules
 
 Send = Callable[..., Any]
+
+pytestmark = pytest.mark.usefixtures("double")
 Two = Callable[[Tensor, Tensor], Tensor]
 
 PRODUCTS: dict[str, Two] = {
@@ -55,7 +57,9 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("gate", GATES.values(), ids=GATES)
-@pytest.mark.parametrize("product", [lambda a, g: a * g, lambda a, g: g * a, lambda a, g: torch.mul(a, other=g)])
+@pytest.mark.parametrize(
+    "product", [lambda a, g: a * g, lambda a, g: g * a, lambda a, g: torch.mul(a, other=g)]
+)
 def test_the_signal_of_a_gated_product_takes_all(
     send: Send, gate: Callable[[Tensor], Tensor], product: Two
 ) -> None:
@@ -115,7 +119,9 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
-def test_scaling_by_constants_passes_relevance(send: Send, scale: Callable[[Tensor], Tensor]) -> None:
+def test_scaling_by_constants_passes_relevance(
+    send: Send, scale: Callable[[Tensor], Tensor]
+) -> None:
     """At the input and behind a linear map alike: R_in = R_out."""
     x, w = torch.randn(2, 2), torch.randn(2, 2)
     torch.testing.assert_close(send(scale, x), scale(x))

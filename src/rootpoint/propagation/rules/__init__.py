@@ -22,6 +22,8 @@ from rootpoint.propagation.operations import LINEAR, TABLE, Operation
 RULES: dict[str, Callable[..., Rule]] = {}
 """Every rule by its name."""
 
+_FUNCTIONS: dict[str, Callable[..., Tensor | Back]] = {}
+
 DEFAULTS: dict[str, Rule] = {}
 """The rule of each kind of operation where a composite names none."""
 
@@ -36,15 +38,14 @@ class Rule:
 
     name: str
     options: tuple[tuple[str, Any], ...]
-    function: Callable[..., Tensor | Back]
     kinds: tuple[str, ...] | None = None
     exact: bool = False
 
     def suits(self, kind: str) -> bool:
-        return self.kinds is None or kind in self.kinds
+        return kind in self.kinds if self.kinds is not None else kind != "shift"
 
     def __call__(self, call: Call, m: Tensor) -> Tensor | Back:
-        return self.function(call, m, **dict(self.options))
+        return _FUNCTIONS[self.name](call, m, **dict(self.options))
 
     def __str__(self) -> str:
         options = ", ".join(f"{k}={_brief(v)}" for k, v in self.options)
@@ -52,7 +53,23 @@ class Rule:
 
 
 def _brief(value: Any) -> str:
-    return f"<{tuple(value.shape)}>" if isinstance(value, Tensor) else repr(value)
+    text = repr(value)
+    return text if len(text) < 40 else f"{text[:36]} …"
+
+
+def _plain(value: Any) -> Any:
+    """An option as a value that can be compared and hashed: tensors as nested tuples."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, list) else value
+
+
+def _check_option(rule: str, option: str, value: Any, default: Any) -> None:
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if not number or (value < 0 and option in ("epsilon", "gamma")):
+        raise InputError(f"rule {rule!r}: {option}={value!r} is not a number, or negative")
 
 
 def rule(
@@ -80,10 +97,12 @@ def rule(
                 raise InputError(
                     f"rule {name!r} has no option {sorted(unknown)}; its options: {known}"
                 )
-            given = tuple({**defaults, **options}.items())
-            return Rule(name, given, function, (name,) if operation else kinds, exact)
+            given = {**defaults, **{o: _plain(v) for o, v in options.items()}}
+            for option, value in given.items():
+                _check_option(name, option, value, defaults[option])
+            return Rule(name, tuple(given.items()), (name,) if operation else kinds, exact)
 
-        RULES[name] = make
+        RULES[name], _FUNCTIONS[name] = make, function
         if operation is not None:
             TABLE[operation] = Operation(operation.__name__, kind=name)
             DEFAULTS[name] = make()
@@ -106,7 +125,7 @@ from rootpoint.propagation.rules.linear import (  # noqa: E402
     zero,
 )
 from rootpoint.propagation.rules.normalization import frozen_scale  # noqa: E402
-from rootpoint.propagation.rules.pooling import proportional, ties, uniform_pool  # noqa: E402
+from rootpoint.propagation.rules.pooling import average, proportional, ties, uniform_pool  # noqa: E402
 from rootpoint.propagation.rules.product import uniform  # noqa: E402
 
 DEFAULTS |= {
@@ -116,9 +135,8 @@ DEFAULTS |= {
     "p-norm": proportional(),
     "normalization": frozen_scale(),
     "product": uniform(),
-    **dict.fromkeys(
-        ("maximum", "average", "addition", "scaling", "quotient", "batch-norm"), gradient()
-    ),
+    "average": average(),
+    **dict.fromkeys(("maximum", "addition", "scaling", "quotient", "batch-norm"), gradient()),
 }
 
 __all__ = [
@@ -126,6 +144,7 @@ __all__ = [
     "RULES",
     "Rule",
     "alpha_beta",
+    "average",
     "box",
     "epsilon",
     "flat",

@@ -59,10 +59,10 @@ def _negative(call: Call, positive: Tensor, bias: str) -> Tensor:
 
     Lowered by the rounding of this difference, so that an empty side is not positive.
     """
-    above_rounding = 1 + 8 * torch.finfo(positive.dtype).eps
-    negative = torch.sub(positive, call.output, alpha=above_rounding)
+    rounding = 8 * torch.finfo(positive.dtype).eps
+    negative = torch.sub(positive, call.output, alpha=1 + rounding)
     b = None if _absorbs(bias) else _bias(call, negative)
-    return negative if b is None else negative.add_(b, alpha=above_rounding)
+    return negative if b is None else negative.add_(b * (1 + rounding) - rounding * b.abs())
 
 
 def _back(call: Call, s: Tensor, part: str, factor: float = 1.0) -> Tensor:
@@ -161,7 +161,9 @@ def gamma(
         raised = call.modified(("gamma", gamma), lambda w: w.clamp(min=0).mul_(gamma).add_(w))
         b = call.bias if absorbs else None
         b = None if b is None else b + gamma * b.clamp(min=0)
-        s = share_positive(call.relevance(m), call.run(call.input, raised, b), epsilon)
+        z = call.run(call.input, raised, b)
+        r = call.relevance(m)
+        s = share_positive(r, z, epsilon) if absorbs else share(r, z, epsilon)
         return call.transpose(s, raised)
     # With σ the sign of z, the weights w + γw⁺ (σ = 1) and w + γw⁻ = (1+γ)w − γw⁺ (σ = −1) give
     # z' = cz + σγz⁺, c = 1 or 1+γ: so R/z' = u σ|z| with u = m / (c|z| + γz⁺), without a branch.
@@ -189,6 +191,7 @@ def box(
     """
     x = call.input
     low, high = _bound(low, x, torch.amin), _bound(high, x, torch.amax)
+    low, high = low * call.taps, high * call.taps
     z = call.output - call.sum([low, high], ("positive", "negative"), call.bias)
     s = share(call.relevance(m), z)
     whole, positive, negative = call.spread(s, ("whole", "positive", "negative"))
@@ -229,5 +232,6 @@ def flat(call: Call, m: Tensor) -> Back:
 
 def _by_weights(call: Call, m: Tensor, part: str) -> Back:
     """R_i = Σ_j v_ij / Σ_i v_ij · R_j for a part v of the weights, whatever the input."""
-    z = call.sum([torch.ones_like(call.input)], (part,))
-    return Back(relevance=call.spread(share(call.relevance(m), z), (part,))[0])
+    z = call.sum([call.taps], (part,))
+    s = share(call.relevance(m), z)
+    return Back(relevance=call.taps * call.spread(s, (part,))[0])

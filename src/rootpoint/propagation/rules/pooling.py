@@ -16,30 +16,24 @@ from rootpoint.propagation.rules.linear import share
 
 
 @rule("proportional", kinds=("maximum", "p-norm"))
-def proportional(call: Call, m: Tensor) -> Tensor:
+def proportional(call: Call, m: Tensor) -> Back:
     """R_i = |a_i| / Σ_i |a_i| · R over the window: a sum-pooling, times a ratio held constant.
 
-    The treatment of p-norm and max pooling in deep Taylor decomposition. Conserves.
+    The treatment of p-norm and max pooling in deep Taylor decomposition. Conserves. Of two branches
+    (`maximum`) and of what selects (`topk`, `sort`), the winner takes all, as with the gradient.
     Cost: one backward of a sum-pooling. Source: Montavon et al. 2017, Pattern Recognition 65:211.
     """
-    with torch.enable_grad():
-        a = call.input.detach().requires_grad_()
-        z = _windows(call, 0.0)(a.abs()).sum(-1)
-    return torch.autograd.grad(z, a, share(call.relevance(m), z.detach().clone()))[0]
+    return _by_window(call, m, 0.0, torch.abs)
 
 
 @rule("ties", kinds=("maximum",))
-def ties(call: Call, m: Tensor) -> Tensor:
+def ties(call: Call, m: Tensor) -> Back:
     """The winners of a maximum share equally: R_i = R / (number of winners). Conserves.
 
     Source: Bach et al. 2015 (LRP toolbox).
     """
-    with torch.enable_grad():
-        a = call.input.detach().requires_grad_()
-        windows = _windows(call, -torch.inf)(a)
-        won = windows.detach() == call.output.unsqueeze(-1)
-        z = windows.masked_fill(~won, 0).sum(-1)
-    return torch.autograd.grad(z, a, m / won.sum(-1))[0]
+    won = call.output.unsqueeze(-1)
+    return _by_window(call, m, -torch.inf, lambda windows: (windows == won).to(windows.dtype))
 
 
 @rule("uniform-pool", kinds=("maximum", "p-norm"), exact=True)
@@ -48,11 +42,49 @@ def uniform_pool(call: Call, m: Tensor) -> Back:
 
     The `flat` rule for pooling. Source: Lapuschkin et al. 2019, Nature Communications 10:1096.
     """
+    return _by_window(call, m, 0.0, torch.zeros_like)
+
+
+@rule("average", kinds=("average",))
+def average(call: Call, m: Tensor) -> Back:
+    """R_i = a_i w_i / Σ_i a_i w_i · R, w the weights of the average: LRP-0, which is the gradient.
+
+    An average of zeros that has relevance, as `flat` may give, shares it by its weights. Conserves.
+    """
+    z = call.output
+    if not any(call.step.exact):
+        return Back(native=m)
+    with torch.enable_grad():
+        a = torch.ones_like(call.input).requires_grad_()
+        tensors = list(call.tensors)
+        tensors[call.step.live[0]] = a
+        weights = call.step.run(tensors)
+    empty = share(call.relevance(m) * (z == 0), weights.detach().clone())
+    (r,) = torch.autograd.grad(weights, a, empty, retain_graph=True)
+    (proportional,) = torch.autograd.grad(weights, a, m * (z != 0))
+    return Back(relevance=call.input * proportional + r)
+
+
+def _by_window(call: Call, m: Tensor, fill: float, weigh: Callable[[Tensor], Tensor]) -> Back:
+    """Each window shares its relevance by these weights of its values; equally if all are zero."""
+    if not _has_windows(call):
+        return Back(native=m)
     with torch.enable_grad():
         ones = torch.ones_like(call.input).requires_grad_()
-        count = _windows(call, 0.0)(ones).sum(-1)
-    (r,) = torch.autograd.grad(count, ones, call.relevance(m) / count.detach())
-    return Back(relevance=r)
+        taps = _windows(call, 0.0)(ones)
+    weights = weigh(_windows(call, fill)(call.input))
+    total = weights.sum(-1, keepdim=True)
+    weights = torch.where(total == 0, taps.detach(), weights)
+    weights = weights / torch.where(total == 0, taps.detach().sum(-1, keepdim=True), total)
+    r = call.relevance(m).reshape(total.shape[:-1]).unsqueeze(-1)
+    return Back(relevance=torch.autograd.grad(taps, ones, weights * r)[0])
+
+
+def _has_windows(call: Call) -> bool:
+    """Whether each output is the maximum or norm of a window or of dimensions of one input."""
+    name = call.step.name
+    whole = name in ("amax", "amin", "max", "min", "norm", "vector_norm")
+    return len(call.step.live) == 1 and ("pool" in name or whole)
 
 
 def _windows(call: Call, fill: float) -> Callable[[Tensor], Tensor]:

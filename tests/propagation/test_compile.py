@@ -1,0 +1,96 @@
+"""An explanation as one graph of `torch.compile`, without code generation: backend aot_eager."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rootpoint import LRP
+from rootpoint.errors import InputError
+from rootpoint.propagation import PRESETS
+
+# torch warns of its own doing while it traces.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("double")]
+
+
+@pytest.fixture(autouse=True)
+def backend(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Compiled here is what `rootpoint` compiles, by a backend that needs no C++ compiler."""
+    compiled: list[str] = []
+
+    def to_graph(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> object:
+        compiled.append(graph.code)
+        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=to_graph))
+    return compiled
+
+
+class Small(nn.Module):
+    """Batch-norm, a residual, a gate, a layer used twice, in-place forms, pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv, self.gate = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 4)
+        self.head = nn.Linear(4, 5)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norm(self.first(x)), inplace=True)
+        h = F.max_pool2d(h + self.conv(F.relu(self.conv(h))), 2)
+        h = h * torch.sigmoid(self.gate(h.mean((2, 3))))[:, :, None, None]
+        h += 1
+        return self.head(F.gelu(h).mean((2, 3)))
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, 8, 8)
+
+
+@pytest.mark.parametrize("composite", PRESETS)
+def test_the_compiled_map_is_the_map(composite: str, backend: list[str]) -> None:
+    model, x = Small(), images()
+    expected = LRP(composite=composite)(model, x, [1, 3])
+    found = LRP(composite=composite, compile=True)(model, x, [1, 3])
+    assert len(backend) == 1  # one graph: fullgraph=True
+    assert torch.allclose(found.relevance, expected.relevance, rtol=1e-10, atol=1e-14)
+    assert torch.allclose(found.output, expected.output)
+
+
+def test_a_bound_method_compiles_once_for_each_shape(backend: list[str]) -> None:
+    model = Small()
+    bound = LRP(compile=True).bind(model)
+    for x in (images(), images(), images()[:1], images()):
+        assert torch.allclose(bound.attribute(x, 1), LRP()(model, x, 1).relevance, rtol=1e-10)
+    assert len(backend) == 2
+
+
+def test_a_compiled_method_sees_changed_weights() -> None:
+    model, x = Small(), images()
+    bound = LRP(compile=True).bind(model)
+    before = bound.attribute(x, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(-1.5)
+    after = bound.attribute(x, 1)
+    assert torch.allclose(after, LRP()(model, x, 1).relevance, rtol=1e-10)
+    assert not torch.allclose(after, before)
+
+
+def test_several_targets_and_no_grad() -> None:
+    model, x = Small(), images()
+    with torch.no_grad():
+        found = LRP(compile=True).bind(model).each(x, [0, 3])
+    for e, target in zip(found, [0, 3], strict=True):
+        assert torch.allclose(e.relevance, LRP()(model, x, target).relevance, rtol=1e-10)
+
+
+def test_inner_layers_are_refused() -> None:
+    with pytest.raises(InputError, match="compile"):
+        LRP(compile=True)(Small(), images(), 1, at="conv")
