@@ -16,7 +16,7 @@ from rootpoint.propagation.step import Slot, Step
 _MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"}
 _FILLING = {
     *("pad", "constant_pad_nd", "masked_fill", "masked_scatter", "where", "scatter"),
-    *("index_put", "index_fill", "index_copy", "__setitem"),
+    *("index_put", "index_fill", "index_copy", "__setitem__"),
 }
 """Operations that move data and bring values of their own."""
 
