@@ -44,6 +44,11 @@ def batch_size(inputs: Any) -> int:
 
 def check(model: Model, inputs: Any) -> None:
     """Raise a clear error if the model or its inputs cannot be explained as they are."""
+    if hasattr(model, "_orig_mod"):
+        raise UnsupportedModelError(
+            "the model was compiled by torch.compile, which hides its operations: explain the model "
+            "itself, with compile=True"
+        )
     if isinstance(model, nn.Module):
         training = [
             name or "the model" for name, module in model.named_modules() if module.training

@@ -47,12 +47,14 @@ def keep_books(model: Model, inputs: Inputs, target: Target, composite: Composit
 
 @dataclass
 class _Account:
-    """Sums over one operation: relevance arrived and passed on, |relevance|, and ε's share."""
+    """Sums over one operation: relevance arrived and passed on, |relevance|, ε's share; and the
+    relative size of rounding errors in them."""
 
     arrived: float = 0.0
     passed: float = 0.0
     size: float = 0.0
     stabilizer: float = 0.0
+    precision: float = 0.0
 
 
 class Bookkeeping(Propagation):
@@ -92,6 +94,7 @@ class Bookkeeping(Propagation):
             relevance = _total(z, m, exact)
             account.arrived += relevance.sum().item()
             account.size += relevance.abs().sum().item()
+            account.precision = 200 * torch.finfo(m.dtype).eps
             if step.rule is not None and step.rule.name == "epsilon":
                 epsilon = dict(step.rule.options)["epsilon"]
                 account.stabilizer += (
@@ -121,7 +124,7 @@ def _entry(step: Step, account: _Account) -> Entry:
         absorbed["stabilizer"] = account.stabilizer
     rest = account.arrived - account.passed - account.stabilizer
     if rest:
-        rounding = abs(rest) <= step.rounding * account.size
+        rounding = abs(rest) <= account.precision * account.size
         absorbed["rounding" if rounding else _cause(step)] = rest
     return Entry(
         step.index,

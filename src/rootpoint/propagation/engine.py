@@ -315,10 +315,11 @@ class Propagation(TorchFunctionMode):
     def _note(self, step: Step, tensors: list[Tensor], result: Any) -> Any:
         """Record what is known of the result."""
         known = [self.facts[tensors[i]] for i in step.live]
-        maps = frozenset((step,)) if step.linear else frozenset().union(*(f.maps for f in known))
+        maps = known[0].maps if len(known) == 1 else frozenset().union(*(f.maps for f in known))
         if step.linear:
-            for earlier in frozenset().union(*(f.maps for f in known)):
+            for earlier in maps:
                 earlier.followed = True
+            maps = frozenset((step,))
         moved = step.kind in ("movement", "shift")
         facts = Facts(
             entry=moved and all(f.entry for f in known),

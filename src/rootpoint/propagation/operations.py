@@ -8,7 +8,7 @@ refused if they are not (`UnsupportedOperationError`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ class Operation:
     kind         which rules apply
     sign         whether the output is non-negative: "never" known, "always", or "kept" from inputs
     gate         the output lies in [0, 1]: in a product it is the gate, not the signal
-    functional   of an in-place function: the one that computes the same out of place
+    functional   of an in-place function: the one of this name, which does the same out of place
     """
 
     name: str
@@ -151,8 +151,7 @@ def _enter_in_place(table: dict[Function, Operation]) -> None:
             functional = getattr(space, name, None) or getattr(torch, name, None)
             if function is None or name.endswith("_") or functional is None:
                 continue
-            facts = {**vars(operation), "name": f"{name}_", "functional": functional}
-            table.setdefault(function, Operation(**facts))
+            table.setdefault(function, replace(operation, functional=functional))
 
 
 TABLE = _build()

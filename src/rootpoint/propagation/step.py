@@ -76,7 +76,6 @@ class Step:
     uses        how often its output was used, and how often by a ReLU
     followed    another linear map lies behind it
     last        a linear map that reaches the output and is not followed
-    rounding    relative size of rounding errors in its sums
     reach       its depth as a share of the whole path's, from 0 to 1
     rule        set when the whole path is known
     """
@@ -106,20 +105,18 @@ class Step:
     relu_uses: int = 0
     followed: bool = False
     last: bool = False
-    rounding: float = 1e-5
     reach: float = 0.0
     rule: Rule | None = None
 
     @property
     def name(self) -> str:
         """The torch function's name; of one in place, that of its form out of place."""
-        name = self.operation.name
-        return name if self.operation.functional is None else name.removesuffix("_")
+        return self.operation.name
 
     @property
     def title(self) -> str:
         """The operation's name, with what is folded into it."""
-        name = self.operation.name
+        name = self.operation.name if self.operation.functional is None else f"{self.name}_"
         return name if self.norm is None else f"{name} + batch_norm"
 
     @property

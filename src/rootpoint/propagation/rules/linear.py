@@ -169,10 +169,10 @@ def gamma(
     # z' = cz + σγz⁺, c = 1 or 1+γ: so R/z' = u σ|z| with u = m / (c|z| + γz⁺), without a branch.
     z = call.output
     steep = F.leaky_relu(z, -(1 + gamma))  # c|z|
-    whole = _positive(call, bias, gamma).add_(steep).add_(epsilon)
+    whole = _positive(call, bias, gamma).add_(steep)
     if not absorbs and (b := _bias(call, z)) is not None:
         whole.sub_(torch.where(z > 0, b, -(1 + gamma) * b))
-    u = m / whole.masked_fill_(whole == 0, torch.inf)
+    u = share(m, whole, epsilon)
     return Back(native=steep.mul_(u), multiplier=_back(call, u.mul_(z), "positive", gamma))
 
 
