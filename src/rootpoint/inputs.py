@@ -46,14 +46,12 @@ def check(model: Model, inputs: Any) -> None:
     """Raise a clear error if the model or its inputs cannot be explained as they are."""
     if hasattr(model, "_orig_mod"):
         raise UnsupportedModelError(
-            "the model was compiled by torch.compile, which hides its operations: explain the model "
-            "itself, with compile=True"
+            "the model was compiled by torch.compile, which hides its operations: explain the "
+            "model itself, with compile=True"
         )
     if isinstance(model, nn.Module):
-        training = [
-            name or "the model" for name, module in model.named_modules() if module.training
-        ]
-        if training:
+        if any(module.training for module in model.modules()):
+            training = [n or "the model" for n, m in model.named_modules() if m.training]
             raise UnsupportedModelError(
                 f"{training[0]} is in training mode, where dropout and batch statistics make the "
                 "decision random: call model.eval() first"

@@ -47,8 +47,10 @@ def keep_books(model: Model, inputs: Inputs, target: Target, composite: Composit
 
 @dataclass
 class _Account:
-    """Sums over one operation: relevance arrived and passed on, |relevance|, ε's share; and the
-    relative size of rounding errors in them."""
+    """Sums over one operation: relevance arrived and passed on, |relevance|, ε's share.
+
+    precision   the relative size of rounding errors in them
+    """
 
     arrived: float = 0.0
     passed: float = 0.0
