@@ -41,7 +41,7 @@ ABOUT = """# Speed
 Made by `make bench` (`benchmarks/propagation.py`). Seconds; the ratio to one gradient (forward and
 backward to the input) of the same model in the same process; the bound we hold ourselves to; the
 peak memory of tensors as a ratio to the gradient's. Median of {runs} interleaved runs, 1 thread,
-224 × 224 pixels, random weights, PyTorch {torch}, {machine}.
+224 × 224 pixels, random weights, PyTorch {torch}, {machine}; Zennit at the first batch size only.
 
 | model | batch | method | seconds | × gradient | bound | × memory |
 |---|---|---|---|---|---|---|
@@ -161,7 +161,9 @@ def main() -> None:
         row
         for name in chosen.models
         for batch in chosen.batches
-        for row in measure(name, batch, chosen.runs, peers=not chosen.no_peers)
+        for row in measure(
+            name, batch, chosen.runs, peers=not chosen.no_peers and batch == chosen.batches[0]
+        )
     ]
     if chosen.output:
         about = ABOUT.format(runs=chosen.runs, torch=torch.__version__, machine=platform.machine())

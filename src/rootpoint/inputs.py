@@ -50,11 +50,11 @@ def check(model: Model, inputs: Any) -> None:
             "model itself, with compile=True"
         )
     if isinstance(model, nn.Module):
-        if any(module.training for module in model.modules()):
-            training = [n or "the model" for n, m in model.named_modules() if m.training]
+        training = next((name for name, m in model.named_modules() if m.training), None)
+        if training is not None:
             raise UnsupportedModelError(
-                f"{training[0]} is in training mode, where dropout and batch statistics make the "
-                "decision random: call model.eval() first"
+                f"{training or 'the model'} is in training mode, where dropout and batch "
+                "statistics make the decision random: call model.eval() first"
             )
     if not tensors(inputs):
         raise InputError("there is no input to explain")
