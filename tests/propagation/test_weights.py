@@ -164,3 +164,16 @@ def test_a_bound_method_sees_changed_weights(composite: str, change: Any) -> Non
     after = bound.attribute(x, 1)
     assert torch.equal(after, LRP(composite=composite)(model, x, 1).relevance)
     assert not close(after, before, 1e-3)
+
+
+@pytest.mark.parametrize("composite", ["epsilon-plus", "epsilon-gamma-box", "epsilon-alpha2-beta1"])
+def test_large_outputs_go_back_sample_by_sample_to_the_same_map(
+    composite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rootpoint.propagation import through
+
+    model, x = network(), images()
+    at_once = LRP(composite=composite)(model, x, 1).relevance
+    monkeypatch.setattr(through, "_LARGE", 0)
+    each = LRP(composite=composite)(model, x, 1).relevance
+    torch.testing.assert_close(each, at_once, rtol=1e-12, atol=1e-14)

@@ -58,7 +58,7 @@ class Call:
         self.step = step
         self.tensors = tensors
         self.output = output
-        self._weights = weights
+        self.weights = weights
 
     @property
     def input(self) -> Tensor:
@@ -121,9 +121,9 @@ class Call:
             return change(self.weight)  # elsewhere making them costs less than looking
         key = (sources[0].data_ptr(), self.step.module, name)
         states = [_state(t) for t in sources]
-        kept = self._weights.get(key)
+        kept = self.weights.get(key)
         if kept is None or kept[1] != states:
-            kept = self._weights[key] = (sources, states, change(self.weight))
+            kept = self.weights[key] = (sources, states, change(self.weight))
         return kept[2]
 
     def parts(self, names: tuple[str, ...], factor: float = 1.0) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 from rootpoint.propagation.call import Back, Call, Weights, nonzero
 from rootpoint.propagation.step import Step
 
+_LARGE = 1 << 22  # bytes: allocators give larger blocks back to the system, and get them slowly
+
 
 class Box:
     """A value kept for the way back."""
@@ -87,7 +89,33 @@ class Through(torch.autograd.Function):
             return (None,) * (4 + len(tensors))
         assert step.rule is not None
         call = Call(step, tensors, output, ctx.weights)
+        if _is_large(call) and not (step.rule.exact or step.rule.native):
+            return None, None, None, *_settle_each_sample(call, m)
         return None, None, None, *_settle(call, step.rule(call, m))
+
+
+def _is_large(call: Call) -> bool:
+    """Whether a convolution's outputs are too large to be reused memory, taken all at once."""
+    several = call.output.shape[0] > 1 and call.input.dim() == call.output.dim()
+    on_cpu = call.output.device.type == "cpu" and not torch.compiler.is_compiling()
+    return call.step.kind == "convolution" and several and on_cpu and call.output.nbytes > _LARGE
+
+
+def _settle_each_sample(call: Call, m: Tensor) -> list[Tensor | None]:
+    """`_settle` sample by sample: what a rule makes on its way stays small and in the cache."""
+    step, results = call.step, []
+    assert step.rule is not None
+    for b in range(len(m)):
+        tensors = list(call.tensors)
+        tensors[step.live[0]] = call.input[b : b + 1]
+        sample = Call(step, tensors, call.output[b : b + 1], call.weights)
+        found = _settle(sample, step.rule(sample, m[b : b + 1]))
+        if not results:
+            results = [None if r is None else r.new_empty(len(m), *r.shape[1:]) for r in found]
+        for result, r in zip(results, found, strict=True):
+            if result is not None and r is not None:
+                result[b] = r[0]
+    return results
 
 
 def _settle(call: Call, back: Tensor | Back) -> list[Tensor | None]:

@@ -34,12 +34,14 @@ class Rule:
 
     kinds   the kinds of operations it is made for; None: any
     exact   it may give relevance to inputs that are zero, which a multiplier cannot carry
+    native  it does no more than scale what goes into the operation's own backward
     """
 
     name: str
     options: tuple[tuple[str, Any], ...]
     kinds: tuple[str, ...] | None = None
     exact: bool = False
+    native: bool = False
 
     def suits(self, kind: str) -> bool:
         return kind in self.kinds if self.kinds is not None else kind != "shift"
@@ -77,12 +79,14 @@ def rule(
     *,
     kinds: tuple[str, ...] | None = None,
     exact: bool = False,
+    native: bool = False,
     operation: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Tensor | Back]], Callable[..., Rule]]:
     """Register a function as the rule called `name`; its keyword arguments are the rule's options.
 
     kinds       the kinds of operations it is made for; None: any
     exact       it may give relevance to inputs that are zero
+    native      it does no more than scale what goes into the operation's own backward
     operation   a torch function that has no rule yet: from now on it has this one
     """
 
@@ -100,7 +104,8 @@ def rule(
             given = {**defaults, **{o: _plain(v) for o, v in options.items()}}
             for option, value in given.items():
                 _check_option(name, option, value, defaults[option])
-            return Rule(name, tuple(given.items()), (name,) if operation else kinds, exact)
+            suited = (name,) if operation else kinds
+            return Rule(name, tuple(given.items()), suited, exact, native)
 
         RULES[name], _FUNCTIONS[name] = make, function
         if operation is not None:

@@ -8,7 +8,7 @@ from rootpoint.propagation.call import Back, Call
 from rootpoint.propagation.rules import rule
 
 
-@rule("gradient")
+@rule("gradient", native=True)
 def gradient(call: Call, m: Tensor) -> Back:
     """Multipliers follow the gradient: m_i = Σ_j ∂z_j/∂a_i · m_j.
 
