@@ -98,7 +98,7 @@ class Propagation(TorchFunctionMode):
                 step.last = not step.followed
         for step in self.steps:
             step.reach = step.depth / deepest if deepest else 0.0
-            step.rule = step.rule or self.composite.rule(step)
+            step.rule = self.composite.rule(step)
         tensors: list[Tensor] = []
         packed = pack(output, tensors)
         return unpack(packed, [self._scored(t) for t in tensors])
