@@ -1,7 +1,8 @@
 """Relevance by one backward pass over an unmodified model."""
 
 from rootpoint.propagation.composites import PRESETS, Composite, Where, composite
-from rootpoint.propagation.engine import Propagation, inspect
+from rootpoint.propagation.engine import Propagation
+from rootpoint.propagation.path import inspect
 from rootpoint.propagation.rules import RULES, Rule, rule
 
 __all__ = [

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rootpoint.errors import UnsupportedOperationError
-from rootpoint.inputs import Inputs, Model, call, check, map_inputs
 from rootpoint.propagation.call import Weights, nonzero
 from rootpoint.propagation.composites import Composite
 from rootpoint.propagation.facts import Facts, KnownTensors
@@ -385,27 +384,3 @@ class Propagation(TorchFunctionMode):
             f'  Register one with @rootpoint.rule("...", operation={name}), or explain what '
             'comes behind it with at="…", the path of a later module.'
         )
-
-
-def inspect(model: Model, inputs: Inputs, composite: Composite) -> tuple[Step, ...]:
-    """The operations on the path from the inputs to the output, in order, each with its rule.
-
-    Cost: one forward.
-    """
-    return follow(model, inputs, composite).path
-
-
-def follow(model: Model, inputs: Inputs, composite: Composite) -> Propagation:
-    """A forward pass alone: the path from the inputs to the output, with its rules.
-
-    Raises UnsupportedOperationError if an operation has none.
-    """
-    check(model, inputs)
-    engine = Propagation(composite, model)
-    with torch.inference_mode(False), torch.enable_grad():
-        with engine:
-            output = call(model, map_inputs(engine.enter, inputs))
-        engine.settle(output)
-    if engine.refused:
-        raise engine.refused[0]
-    return engine

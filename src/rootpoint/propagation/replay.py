@@ -14,7 +14,8 @@ from rootpoint.errors import UnsupportedModelError
 from rootpoint.inputs import Inputs, Model
 from rootpoint.propagation.call import nonzero
 from rootpoint.propagation.composites import Composite
-from rootpoint.propagation.engine import Propagation, follow
+from rootpoint.propagation.engine import Propagation
+from rootpoint.propagation.path import follow
 from rootpoint.propagation.recognition import folded_tensors, runs_natively, with_constants
 from rootpoint.propagation.step import Step, collect
 
