@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rootpoint.errors import InputError, UnsupportedModelError
+from rootpoint.explanation import Passes
 from rootpoint.inputs import (
     Inputs,
     Model,
@@ -106,6 +107,7 @@ def explain_backward(
                     "output": score.detach(),
                     "target": resolved,
                     "prediction": output.detach() if isinstance(output, Tensor) else output,
+                    "passes": Passes(1, 1),
                 }
             )
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rootpoint.errors import InputError
 
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
 UNACCOUNTED = "unaccounted"
 """The cause named where relevance vanished and nothing may absorb it: an error of the library."""
+
+
+class Passes(NamedTuple):
+    """How often the model ran forward, and how often a gradient went back through it."""
+
+    forward: int
+    backward: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.forward} forward" + (f", {self.backward} backward" * bool(self.backward))
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,12 @@ class Explanation:
     target      what was explained: per sample a class index or an index tuple, or the function
     prediction  the model's whole output, detached
     inputs      what was explained, as given
+    passes      forward and backward passes of the model that each sample took
+    baseline_output  the score where the explanation puts zero, shape (B,): Σ relevance should be
+                output − baseline_output; None if the method promises no sum
+    standard_error  of the relevance, like it, where it was estimated by sampling
+    details     what else the method found, by name
+    notes       what a reader of this explanation should know of how it came about
     """
 
     relevance: Any
@@ -107,7 +123,26 @@ class Explanation:
     inputs: Any
     method: Method
     at: str | None = None
+    passes: Passes | None = None
+    baseline_output: Tensor | None = None
+    standard_error: Any = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     account: Callable[[], Balance] | None = field(default=None, repr=False)
+
+    @property
+    def completeness_gap(self) -> Tensor | None:
+        """output − baseline_output − Σ relevance of each sample, (B,); None if no sum is promised.
+
+        What numerical integration, sampling, biases or stabilizers left out.
+        """
+        if self.baseline_output is None:
+            return None
+        from rootpoint.inputs import tensors
+
+        batch = len(self.output)
+        total = sum(r.reshape(batch, -1).sum(1) for r in tensors(self.relevance))
+        return self.output - self.baseline_output - total
 
     @cached_property
     def balance(self) -> Balance:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -81,3 +82,28 @@ def check_scores(scores: Tensor) -> None:
     """Raise InputError if the model's scores are not finite."""
     if not torch.isfinite(scores).all():
         raise InputError("the model's score for this input is NaN or infinite: nothing to explain")
+
+
+def single(method: str, inputs: Any) -> Tensor:
+    """The inputs, if they are one tensor. Raises InputError otherwise."""
+    if not isinstance(inputs, Tensor):
+        raise InputError(
+            f"{method} explains one tensor, not a {type(inputs).__name__}: wrap the model in a "
+            "function of the input to be explained, with the others held constant"
+        )
+    return inputs
+
+
+def batches(data: Any, size: int = 32) -> Iterator[Tensor]:
+    """The inputs of a data set, batch by batch.
+
+    data   a tensor or array (N, …), or an iterable of batches: tensors, or tuples that begin with
+           one, as a DataLoader gives them
+    """
+    if isinstance(data, np.ndarray):
+        data = torch.from_numpy(data)
+    if isinstance(data, Tensor):
+        yield from data.split(size)
+        return
+    for batch in data:
+        yield batch[0] if isinstance(batch, tuple | list) else batch

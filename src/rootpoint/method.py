@@ -8,7 +8,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import Field, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rootpoint.errors import InputError, UnknownNameError
 
@@ -25,22 +25,56 @@ def parameter(default: Any, help: str, **bounds: Any) -> Any:
     return field(default=default, metadata={"help": help, **bounds})
 
 
-@dataclass(frozen=True)
+AXIOMS = {
+    "complete": "Σ relevance = score − score of the baseline",
+    "conserving": "Σ relevance = score, but for what biases and stabilizers absorb",
+    "implementation-invariant": "networks that compute the same function get the same relevance",
+}
+"""What a method may promise."""
+
+NEEDS = {
+    "gradients": "a model that autograd goes through",
+    "layer": "a layer with spatial extent, or its name",
+    "images": "inputs of the shape (B, C, H, W)",
+    "data": "data to be fitted to first: `method.fit(model, data)`",
+    "estimator": "a scikit-learn estimator instead of a network",
+}
+"""What a method may need, beside a function from inputs to scores."""
+
+
+@dataclass(frozen=True, eq=False)
 class Method(ABC):
     """An attribution method: anything that turns (model, inputs, target) into relevance.
 
     A method is its parameters and nothing else: it knows no model and can be printed, compared,
     hashed and named on a command line. Subclasses are dataclasses that set the class variables and
     write `run`; being defined in `rootpoint.methods` makes them known by name everywhere.
+
+    name, summary   on the command line, in one line
+    cost            in forward and backward passes of the model
+    axioms, needs   keys of `AXIOMS` and `NEEDS`
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     cost: ClassVar[str]
+    axioms: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for f in fields(self):
             check_bounds(self.name, f, getattr(self, f.name))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._values() == other._values()  # type: ignore
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def _values(self) -> tuple[Any, ...]:
+        """The parameters, tensors by their identity."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return tuple(("tensor", id(v)) if hasattr(v, "data_ptr") else v for v in values)
 
     def __call__(
         self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
@@ -52,9 +86,21 @@ class Method(ABC):
         """This method with a model, keeping between calls what has to be computed only once."""
         return BoundMethod(self, model, self.prepare(model))
 
+    def fit(self, model: Model, data: Any) -> Self:
+        """This method with what it learns from data; itself, if it needs none.
+
+        data   a tensor (N, …), or an iterable of batches such as a DataLoader's
+        """
+        return self
+
     def prepare(self, model: Model) -> Any:
         """What this method computes once per model; passed to every `run`."""
         return None
+
+    def inputs_only(self, at: str | None) -> None:
+        """Raise InputError if an inner module is to be explained, which this method cannot."""
+        if at is not None:
+            raise InputError(f"{self.name} explains inputs, not inner modules: leave out at={at!r}")
 
     @abstractmethod
     def run(

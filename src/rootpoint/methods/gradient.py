@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rootpoint.target import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gradient(Method):
     """R_i = ∂f/∂x_i: how the score would change with each input, not what it is made of.
 
@@ -26,10 +26,16 @@ class Gradient(Method):
     name: ClassVar[str] = "gradient"
     summary: ClassVar[str] = "The slope of the score with respect to each input"
     cost: ClassVar[str] = "1 forward, 1 backward"
+    axioms: ClassVar[tuple[str, ...]] = ("implementation-invariant",)
+    needs: ClassVar[tuple[str, ...]] = ("gradients",)
 
     def share(self, x: Tensor, slope: Tensor) -> Tensor:
         """Relevance of a value from the slope of the score there."""
         return slope
+
+    def baseline_output(self, output: Tensor) -> Tensor | None:
+        """The score that is not shared, if the method promises to share the rest."""
+        return None
 
     def run(
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
@@ -37,10 +43,19 @@ class Gradient(Method):
         from rootpoint.backward import Plain, explain_backward
 
         found = explain_backward(model, inputs, targets, Plain(self.share), at)
-        return [Explanation(**fields, inputs=inputs, method=self, at=at) for fields in found]
+        return [
+            Explanation(
+                **fields,
+                inputs=inputs,
+                method=self,
+                at=at,
+                baseline_output=self.baseline_output(fields["output"]),
+            )
+            for fields in found
+        ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GradientTimesInput(Gradient):
     """R_i = x_i · ∂f/∂x_i: a first-order Taylor expansion with its root point at zero.
 
@@ -53,3 +68,6 @@ class GradientTimesInput(Gradient):
 
     def share(self, x: Tensor, slope: Tensor) -> Tensor:
         return x * slope
+
+    def baseline_output(self, output: Tensor) -> Tensor | None:
+        return output.new_zeros(len(output))

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from rootpoint.target import Target
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Propagating(Method):
     """A method that is a composite: relevance goes back through every operation by its rule."""
+
+    needs: ClassVar[tuple[str, ...]] = ("gradients",)
 
     compile: bool = parameter(False, "run forward and backward as one graph of torch.compile")
 
@@ -50,6 +52,7 @@ class Propagating(Method):
                 inputs=inputs,
                 method=self,
                 at=at,
+                baseline_output=fields["output"].new_zeros(len(fields["output"])),
                 account=partial(keep_books, model, inputs, fields["target"], composite),
             )
             for fields in found
@@ -77,7 +80,7 @@ class Propagating(Method):
         return explain_backward(graphs[key], inputs, targets, Compiled())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LRP(Propagating):
     """Layer-wise relevance propagation: the score is shared backwards, layer by layer.
 
@@ -104,7 +107,7 @@ class LRP(Propagating):
         return composite(self.composite)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DeepTaylor(Propagating):
     """Deep Taylor decomposition: a Taylor expansion of each neuron's relevance at a root point.
 

@@ -77,22 +77,34 @@ def _brief(value: Any) -> str:
     return value.__name__ if isinstance(value, type) else str(value)
 
 
+GRADIENT = rules.gradient()
+
+
 @dataclass(frozen=True)
 class Composite:
     """Rules and where they apply: for each operation, the first entry whose place contains it and
     whose rule is made for its kind; else the kind's default (`DEFAULTS`).
 
     A composite is a value: it can be printed, compared and shared between models and threads.
+
+    carries   "relevance"; or "gradient": multipliers are a modified gradient, whatever has no entry
+              goes back by its own, zeros are nothing special, and the books are not kept
     """
 
     entries: tuple[tuple[Where, Rule], ...] = ()
     name: str = "composite"
+    carries: str = "relevance"
 
     def rule(self, step: Step) -> Rule | None:
         for where, rule in self.entries:
             if rule.suits(step.kind) and step in where:
                 return rule
-        return DEFAULTS.get(step.kind)
+        return self.defaults.get(step.kind)
+
+    @property
+    def defaults(self) -> dict[str, Rule]:
+        """The rule of each kind that no entry names."""
+        return DEFAULTS if self.carries == "relevance" else dict.fromkeys(DEFAULTS, GRADIENT)
 
     def override(self, where: Where, rule: Rule) -> Composite:
         """This composite, but with `rule` at `where`."""
@@ -107,11 +119,15 @@ class Composite:
         """Whether zeros may carry relevance beyond the first linear map."""
         return any(r.exact and not w.first for w, r in self.entries)
 
+    def keeps_zeros(self, depth: int) -> bool:
+        """Whether zeros behind so many linear maps may carry relevance."""
+        return self.carries == "relevance" and (self.exact or depth == 0)
+
     def __str__(self) -> str:
         rows = [(str(where), str(rule)) for where, rule in self.entries]
         rows += [
             (f"other {kind}" if self.touches(kind) else kind, str(rule))
-            for kind, rule in DEFAULTS.items()
+            for kind, rule in self.defaults.items()
             if not any(
                 w == Where(kind=kind) or (w == Where(kind="linear") and kind in LINEAR)
                 for w, _ in self.entries

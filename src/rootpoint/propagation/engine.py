@@ -106,19 +106,21 @@ class Propagation(TorchFunctionMode):
         facts = self.facts.get(output)
         if facts is None and output.grad_fn is not None:
             self._refuse_stranger("the model's output", output)
-        exact = facts is not None and (self.composite.exact or facts.depth == 0)
+        exact = facts is not None and self.composite.keeps_zeros(facts.depth)
         return Leave.apply(output) if exact else output
 
     def forward(self) -> Propagation:
         return self
 
     def share(self, value: Tensor, *, inner: bool) -> Callable[[Tensor, Tensor], Tensor]:
-        """R = a · m, where zeros may carry relevance too (`nonzero`)."""
+        """R = a · m, where zeros may carry relevance too (`nonzero`); of gradients, m itself."""
+        if self.composite.carries == "gradient":
+            return lambda a, m: m
         exact = True
         if inner:
             # No batch-norm is folded over an output that is explained: relevance passes through it.
             self.facts[value] = facts = replace(self.facts[value], plain=None)
-            exact = self.composite.exact or facts.depth == 0
+            exact = self.composite.keeps_zeros(facts.depth)
         return lambda a, m: (nonzero(a) if exact else a) * m
 
     @property
@@ -186,11 +188,11 @@ class Propagation(TorchFunctionMode):
         return target
 
     def _out_of_place(self, step: Step, tensors: list[Tensor]) -> Any:
-        if step.linear:
+        if step.linear and not runs_natively(step, self.composite):
             return self._linear(step, tensors)
         if step.kind == "batch-norm" and (folded := self._fold(step, tensors)) is not None:
             return folded
-        if step.kind in ("product", "quotient"):
+        if step.kind in ("product", "quotient") and self.composite.carries == "relevance":
             tensors = self._without_gates(step, tensors)
         if runs_natively(step, self.composite):
             return self._note(step, tensors, step.run(self._leaving(step, tensors)))
@@ -282,7 +284,7 @@ class Propagation(TorchFunctionMode):
             args=packed[0],
             kwargs=packed[1],
             live=live,
-            exact=tuple(self.composite.exact or f.depth == 0 for f in known),
+            exact=tuple(self.composite.keeps_zeros(f.depth) for f in known),
             module=self.paths.get(id(module), type(module).__name__ if module else ""),
             module_type=type(module) if module is not None else None,
             nonneg=known[0].nonneg,
@@ -293,7 +295,7 @@ class Propagation(TorchFunctionMode):
             step.in_place = step.function, step.args, step.kwargs
             step.function, step.args, step.kwargs = replacement
         specify(step, tensors, entry=all(f.entry for f in known))
-        if step.kind == "refused":
+        if step.kind == "refused" and self.composite.carries == "relevance":
             quotient = step.operation.kind == "quotient"
             why = "a constant divided by it" if quotient else "several operands depend on the input"
             raise self._unsupported(function, why)
@@ -349,6 +351,10 @@ class Propagation(TorchFunctionMode):
         outputs: list[Tensor] = []
         collect(result, outputs)
         if is_passive(function) or not any(t.requires_grad for t in outputs):
+            return result
+        if self.composite.carries == "gradient":
+            for t in outputs:
+                self.facts[t] = Facts(False, False, False, 1, frozenset(), version=t._version)
             return result
         return self._refuse(self._unsupported(function, ""), result, args)
 

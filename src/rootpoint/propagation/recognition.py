@@ -79,6 +79,8 @@ def runs_natively(step: Step, composite: Composite) -> bool:
     """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
     if step.kind == "movement":
         return True
+    if composite.carries == "gradient":
+        return not composite.touches(step.kind)
     if step.rectifies or step.kind == "average":
         return not any(step.exact) and not composite.touches(step.kind)
     native = step.kind in ("maximum", "addition", "scaling", "quotient", "batch-norm")

@@ -1,0 +1,1 @@
+"""What perturbation methods share: features, replacements, and scores of what is left."""

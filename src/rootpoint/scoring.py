@@ -1,0 +1,129 @@
+"""Scores of a model without gradients: of the explained inputs, and of many perturbed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rootpoint.inputs import Inputs, Model, batch_size, call, check, check_scores
+from rootpoint.target import Target, scores
+
+_BATCH_BYTES = {"cpu": 1 << 22}  # of inputs: more leaves a processor's caches
+_BATCH_BYTES_ELSEWHERE = 1 << 26
+_LARGEST_BATCH = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is explained: the score of each sample (B,), the target as resolved, all the output."""
+
+    score: Tensor
+    target: Target
+    prediction: Any
+
+
+def decide(model: Model, inputs: Inputs, targets: Sequence[Target]) -> list[Decision]:
+    """The explained decision for each of several targets. Cost: one forward.
+
+    Raises InputError or UnsupportedModelError if the inputs, the model or a target cannot be used.
+    """
+    check(model, inputs)
+    with torch.no_grad():
+        output = as_tensor(call(model, inputs))
+    found = []
+    for target in targets:
+        score, resolved = scores(output, target, batch_size(inputs))
+        check_scores(score)
+        found.append(Decision(score.detach(), resolved, output))
+    return found
+
+
+def as_tensor(output: Any) -> Any:
+    """The output of a model that computes with numpy, as a tensor; of others, as it is."""
+    return torch.from_numpy(output) if isinstance(output, np.ndarray) else output
+
+
+def copies(target: Target, sample: int, count: int) -> Target:
+    """The resolved target of one sample, for a batch of copies of it."""
+    if callable(target):
+        return target
+    assert isinstance(target, list)
+    return [target[sample]] * count
+
+
+def nothing(units: int) -> None:
+    """Progress that nobody watches."""
+
+
+def in_batches(
+    evaluate: Callable[[int, int], Tensor],
+    count: int,
+    size: int,
+    advance: Callable[[int], None] = nothing,
+) -> Iterator[Tensor]:
+    """`evaluate(start, stop)` over 0 … count, `size` at once; half as many when memory runs out.
+
+    Raises what `evaluate` raises; out of memory only if a single one does not fit.
+    """
+    start = 0
+    while start < count:
+        stop = min(start + size, count)
+        try:
+            found = evaluate(start, stop)
+        except RuntimeError as error:
+            if size == 1 or not _out_of_memory(error):
+                raise
+            size = max(1, size // 2)
+            continue
+        advance(stop - start)
+        start = stop
+        yield found
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def fitting(sample: Tensor) -> int:
+    """How many copies of a sample (without its batch dimension) make a good batch."""
+    budget = _BATCH_BYTES.get(sample.device.type, _BATCH_BYTES_ELSEWHERE)
+    return max(1, min(_LARGEST_BATCH, budget // max(1, sample.nbytes)))
+
+
+@dataclass(eq=False)
+class Evaluator:
+    """f of perturbed copies of one sample: in batches, without gradients, counted.
+
+    model     as it is to be run (`perturbation.frozen` makes a faster copy of a network)
+    target    the resolved target of all samples; `sample` is the one that is explained
+    like      that sample, without its batch dimension
+    advance   is told of evaluations done: one unit is one evaluation of one input
+    spent     evaluations so far
+    """
+
+    model: Model
+    target: Target
+    sample: int
+    like: Tensor
+    advance: Callable[[int], None] = nothing
+    spent: int = 0
+
+    def __call__(self, count: int, make: Callable[[int, int], Any]) -> Tensor:
+        """The scores (count,) of the inputs that `make(start, stop)` gives, a batch at a time."""
+
+        def evaluate(start: int, stop: int) -> Tensor:
+            with torch.no_grad():
+                output = as_tensor(call(self.model, make(start, stop)))
+                target = copies(self.target, self.sample, stop - start)
+                score, _ = scores(output, target, stop - start)
+            check_scores(score)
+            return score
+
+        found = list(in_batches(evaluate, count, fitting(self.like), self.advance))
+        self.spent += count
+        return torch.cat(found) if found else torch.empty(0, device=self.like.device)
