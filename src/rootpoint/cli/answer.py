@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+from rootpoint.errors import InputError
 from rootpoint.visualize import Sheet, explained, number
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rootpoint.models import ImageModel
 
 BEST = 5  # classes listed
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +45,18 @@ class Answer:
         return float(self.explanation.relevance[0].sum())
 
     @property
-    def absorbed(self) -> float | None:
-        """What biases and stabilizers took on the way, if the method keeps books."""
-        return None if self.explanation.account is None else self.score - self.total
+    def gap(self) -> float | None:
+        """What the sum of relevance lacks of the score, less that of the baseline, if promised."""
+        gap = self.explanation.completeness_gap
+        return None if gap is None else float(gap[0])
+
+    @property
+    def missing(self) -> str | None:
+        """The gap in words: relevance that goes back is absorbed, a sum is short of its promise."""
+        if self.gap is None:
+            return None
+        kept = self.explanation.account is not None
+        return f"{'absorbed on the way' if kept else 'gap'} {number(self.gap)}"
 
     @property
     def best(self) -> list[tuple[int, float]]:
@@ -62,7 +73,8 @@ class Answer:
             f"explained class: {self.label(self.index)} ({self.index})",
             f"score {self.score:.2f}",
             f"sum of relevance {number(self.total)}",
-            *(() if self.absorbed is None else (f"absorbed on the way {number(self.absorbed)}",)),
+            *(() if self.missing is None else (self.missing,)),
+            *(() if self.explanation.passes is None else (str(self.explanation.passes),)),
             describe(self.explanation.method),
             self.model.name,
         )
@@ -79,12 +91,15 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as plain values, ready for JSON."""
+        passes = self.explanation.passes
         return {
             "photo": str(self.photo),
             "target": {"index": self.index, "name": self.label(self.index)},
             "score": self.score,
             "relevance": self.total,
-            "absorbed": self.absorbed,
+            "gap": self.gap,
+            "passes": passes._asdict() if passes is not None else None,
+            "notes": list(self.explanation.notes),
             "seconds": self.seconds,
             "best": [
                 {"index": index, "name": self.label(index), "score": score}
@@ -102,6 +117,18 @@ def answer(photo: Path, model: ImageModel, method: BoundMethod, target: str) -> 
     start = perf_counter()
     explanation = method(inputs, chosen)
     return Answer(photo, model.view(whole), model, explanation, perf_counter() - start)
+
+
+def fitted(method: Method, model: ImageModel, folder: Path | None) -> Method:
+    """The method fitted to a folder of images, if it is one that needs data and one is given."""
+    if folder is None or "data" not in method.needs:
+        return method
+    from rootpoint.data import open_photo
+
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGES)
+    if not paths:
+        raise InputError(f"there are no images in {folder}: {', '.join(sorted(IMAGES))}")
+    return method.fit(model.module, [model.tensor(open_photo(path)) for path in paths])
 
 
 def describe(method: Method) -> str:

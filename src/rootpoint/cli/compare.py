@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rootpoint.cli.options import AsJson, Download, ModelName, Output, TargetText
-from rootpoint.cli.terminal import complain, out, print_json, print_table, progress, save
-from rootpoint.errors import UnsupportedModelError
+from rootpoint.cli.options import AsJson, Data, Download, ModelName, Output, TargetText
+from rootpoint.cli.terminal import complain, each, out, print_json, print_table, save, talk
+from rootpoint.errors import RootpointError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from rootpoint.cli.answer import Answer
@@ -26,31 +26,35 @@ def compare(
     everything: Annotated[bool, typer.Option("--all", help="Compare every method.")] = False,
     model: ModelName = None,
     target: TargetText = "predicted",
+    data: Data = None,
     output: Output = Path("out"),
     as_json: AsJson = False,
     download: Download = False,
 ) -> None:
-    """Explain one decision by several methods: one sheet, all maps on one colour scale.
+    """Explain one decision by several methods: one sheet, with what each of them cost.
 
     A method that cannot explain this model is reported; the others are compared all the same.
     """
-    from rootpoint.cli.answer import answer
-    from rootpoint.method import method, methods
+    from rootpoint.cli.answer import answer, fitted
+    from rootpoint.data import open_photo
+    from rootpoint.method import method
     from rootpoint.models import DEFAULT, load
     from rootpoint.visualize import draw
 
-    wanted = methods() if everything else dict.fromkeys(names or ())
+    wanted = _applicable(data) if everything else tuple(dict.fromkeys(names or ()))
     if not wanted:
         raise typer.BadParameter("name the methods to compare with --method, or take --all")
     chosen = [method(name) for name in wanted]
     network = load(model or DEFAULT, download=download)
+    network.tensor(open_photo(photo))  # an unreadable photo is wrong for every method: say so once
+    network.target(target)
     answers: list[Answer] = []
-    with progress(chosen, "Comparing") as each:
-        for one in each:
-            try:
-                answers.append(answer(photo, network, one.bind(network.module), target))
-            except UnsupportedModelError as error:
-                complain(error)
+    for one in each(chosen, "Comparing"):
+        try:
+            bound = fitted(one, network, data).bind(network.module)
+            answers.append(answer(photo, network, bound, target))
+        except RootpointError as error:
+            complain(error)
     if not answers:
         raise typer.Exit(UnsupportedModelError.exit_code)
     path = output / f"{photo.stem}-compared.png"
@@ -59,13 +63,37 @@ def compare(
     if as_json:
         print_json({"model": network.name, "sheet": str(path), "methods": documents})
     else:
-        columns = ("method", "score", "relevance", "seconds")
-        print_table(
-            [{c: d[c] if c == "method" else f"{d[c]:.4g}" for c in columns} for d in documents]
-        )
+        print_table([_row(a) for a in answers])
         out().print(f"sheet: {path}", markup=False, soft_wrap=True)
     if len(answers) < len(chosen):
         raise typer.Exit(UnsupportedModelError.exit_code)
+
+
+def _applicable(data: Path | None) -> tuple[str, ...]:
+    """The methods for a network and a photo; the others are named on stderr, with the reason."""
+    from rootpoint.method import NEEDS, methods
+
+    missing = {"estimator"} if data is not None else {"estimator", "data"}
+    lacking = {name: missing & set(cls.needs) for name, cls in methods().items()}
+    for name, needs in lacking.items():
+        for need in needs:
+            hint = ": give a folder of images with --data" if need == "data" else ""
+            talk(f"without {name}, which needs {NEEDS[need]}{hint}")
+    return tuple(name for name, needs in lacking.items() if not needs)
+
+
+def _row(answer: Answer) -> dict[str, str]:
+    """What a method found and what it cost, for a table."""
+    passes = answer.explanation.passes
+    return {
+        "method": answer.explanation.method.name,
+        "relevance": f"{answer.total:.4g}",
+        "gap": "" if answer.gap is None else f"{answer.gap:.2g}",
+        "forward": "" if passes is None else str(passes.forward),
+        "backward": "" if passes is None else str(passes.backward),
+        "seconds": f"{answer.seconds:.2f}",
+        "notes": " ".join(answer.explanation.notes),
+    }
 
 
 def _sheet(answers: Sequence[Answer]) -> Sheet:
@@ -73,7 +101,13 @@ def _sheet(answers: Sequence[Answer]) -> Sheet:
 
     first = answers[0]
     candidates = [
-        Candidate(a.explanation.method.name, a.explanation.relevance[0], a.seconds) for a in answers
+        Candidate(a.explanation.method.name, a.explanation.relevance[0], _cost(a)) for a in answers
     ]
     facts = (*first.facts[:2], first.model.name)
     return compared(first.view, candidates, title=first.photo.name, facts=facts)
+
+
+def _cost(answer: Answer) -> str:
+    """Time, passes and gap in a few words."""
+    facts = (f"{answer.seconds:.2f} s", answer.explanation.passes, answer.missing)
+    return ", ".join(str(fact) for fact in facts if fact is not None)

@@ -10,6 +10,7 @@ import typer
 
 from rootpoint.cli.options import (
     AsJson,
+    Data,
     Download,
     MethodName,
     ModelName,
@@ -18,7 +19,7 @@ from rootpoint.cli.options import (
     TargetText,
     parameters,
 )
-from rootpoint.cli.terminal import complain, out, print_json, progress, save, talk
+from rootpoint.cli.terminal import complain, each, out, print_json, save, talk
 from rootpoint.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def explain(
     target: TargetText = "predicted",
     method: MethodName = "lrp",
     settings: Settings = None,
+    data: Data = None,
     output: Output = Path("out"),
     as_json: AsJson = False,
     download: Download = False,
@@ -40,7 +42,7 @@ def explain(
     Writes one sheet per photo: the photo, its relevance, both together, and what was relevant.
     A photo that cannot be used is reported; the others are explained all the same.
     """
-    from rootpoint.cli.answer import answer
+    from rootpoint.cli.answer import answer, fitted
     from rootpoint.method import method as by_name
     from rootpoint.models import DEFAULT, load
     from rootpoint.visualize import draw
@@ -48,20 +50,19 @@ def explain(
     chosen = by_name(method, **parameters(settings))
     network = load(model or DEFAULT, download=download)
     network.target(target)  # a wrong target is wrong for every photo: say so once
-    bound = chosen.bind(network.module)
+    bound = fitted(chosen, network, data).bind(network.module)
     answers: dict[Path, Answer] = {}
-    with progress(photos, "Explaining") as each:
-        for photo in each:
-            try:
-                explained = answer(photo, network, bound, target)
-            except InputError as error:
-                complain(error)
-                continue
-            path = _free(output / f"{photo.stem}-{chosen.name}.png", answers)
-            answers[path] = explained
-            save(draw(explained.sheet), path)
-            if not as_json:
-                _print(explained, path)
+    for photo in each(photos, "Explaining"):
+        try:
+            explained = answer(photo, network, bound, target)
+        except InputError as error:
+            complain(error)
+            continue
+        path = _free(output / f"{photo.stem}-{chosen.name}.png", answers)
+        answers[path] = explained
+        save(draw(explained.sheet), path)
+        if not as_json:
+            _print(explained, path)
     if as_json:
         documents = [{**a.to_dict(), "sheet": str(path)} for path, a in answers.items()]
         print_json({"model": network.name, "method": chosen.name, "photos": documents})
@@ -80,13 +81,12 @@ def demo(output: Output = Path("out")) -> None:
     network = load()
     bound = method("lrp").bind(network.module)
     sheets = []
-    with progress(photos(), "Explaining") as each:
-        for photo in each:
-            explained = answer(photo.path, network, bound, "predicted")
-            sheets.append(explained.sheet)
-            path = output / f"{photo.path.stem}.png"
-            save(draw(explained.sheet), path)
-            _print(explained, path)
+    for photo in each(photos(), "Explaining"):
+        explained = answer(photo.path, network, bound, "predicted")
+        sheets.append(explained.sheet)
+        path = output / f"{photo.path.stem}.png"
+        save(draw(explained.sheet), path)
+        _print(explained, path)
     index = output / "index.html"
     save(page(sheets, title="Which pixels spoke for the class"), index)
     talk(f"All on one page, which works offline: {index}")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def methods(as_json: AsJson = False) -> None:
-    """List the attribution methods, their parameters and defaults."""
+    """List the attribution methods: what each costs, promises and needs, and its parameters."""
+    from rootpoint.method import NEEDS
     from rootpoint.method import methods as known
 
     if as_json:
@@ -27,6 +28,9 @@ def methods(as_json: AsJson = False) -> None:
     for cls in known().values():
         console.print(cls.name, style="bold")
         console.print(Padding(f"{cls.summary}. Cost: {cls.cost}.", (0, 0, 0, 4)))
+        for said in (", ".join(cls.axioms), "; ".join(f"needs {NEEDS[n]}" for n in cls.needs)):
+            if said:
+                console.print(Padding(Text(said, style="dim"), (0, 0, 0, 4)))
         for f in fields(cls):
             setting = Text(f"{f.name}={f.default}", style="cyan")
             described = ": ".join(filter(None, [f.metadata.get("help"), _bounds(f)]))
@@ -95,6 +99,8 @@ def _method(cls: type[Method]) -> dict[str, Any]:
         "name": cls.name,
         "summary": cls.summary,
         "cost": cls.cost,
+        "axioms": list(cls.axioms),
+        "needs": list(cls.needs),
         "parameters": parameters,
     }
 

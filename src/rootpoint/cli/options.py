@@ -31,6 +31,12 @@ Settings = Annotated[
         help="A parameter of the method, see `rootpoint methods`; may be repeated.",
     ),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="A folder of images, for methods that are fitted to data."
+    ),
+]
 Output = Annotated[
     Path, typer.Option("--output", metavar="DIR", help="Where pictures are written.")
 ]

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from rootpoint.errors import InputError, RootpointError
+from rootpoint.progress import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,16 +41,12 @@ def complain(error: RootpointError) -> None:
     console.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
 
 
-@contextmanager
-def progress(items: Sequence[T], doing: str) -> Iterator[Iterable[T]]:
-    """The items, with a progress bar if there are several and someone is watching."""
-    console = Console(stderr=True)
-    if len(items) < 2 or not console.is_terminal:
-        yield items
-        return
-    # What is printed meanwhile goes above the bar, but stays on stdout where that is a file.
-    with Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        yield bar.track(items, description=doing)
+def each(items: Sequence[T], doing: str) -> Iterator[T]:
+    """The items, with a progress bar if they take a while and someone is watching."""
+    with progress(len(items), doing) as advance:
+        for item in items:
+            yield item
+            advance(1)
 
 
 def print_json(document: Any) -> None:

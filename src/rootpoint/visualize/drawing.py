@@ -17,7 +17,8 @@ QUIET: Final = (105, 110, 117)
 HAIRLINE: Final = (222, 224, 228)
 MARGIN: Final = 48
 GAP: Final = 24
-ROW: Final = 4  # at most so many panels side by side
+ROW: Final = 4  # at most so many panels side by side, half as many again where there are many
+MANY: Final = 12
 BAR: Final = (420, 18)
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -26,7 +27,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def draw(sheet: Sheet) -> Image.Image:
     """The sheet as an RGB picture on white."""
     width, height = sheet.panels[0].image.size
-    rows = -(-len(sheet.panels) // ROW)
+    rows = -(-len(sheet.panels) // (ROW if len(sheet.panels) <= MANY else ROW + ROW // 2))
     columns = -(-len(sheet.panels) // rows)
     cell = (max(width, 260) + GAP, height + 96)
     inner = max(columns * cell[0] - GAP, BAR[0] + 420)

@@ -58,11 +58,11 @@ class Sheet:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What one method answered, for a comparison."""
+    """What one method answered, for a comparison, and a line about it."""
 
     name: str
     relevance: Relevance
-    seconds: float
+    note: str
 
 
 def explained(
@@ -103,22 +103,20 @@ def compared(
     title: str,
     facts: Sequence[str] = (),
 ) -> Sheet:
-    """Several methods on one photo, on one colour scale.
+    """Several methods on one photo.
 
-    Methods answer in different units (a gradient is no share of the score), so the maps show each
-    pixel's share of all the relevance in its map, Σ|R| = 100 %, with its sign.
+    Methods answer in different units (a gradient is no share of the score) and in pixels or in
+    regions, so each map has its own limit: its full colour is what it finds most relevant.
     """
     if not candidates:
         raise InputError("there is no method to compare")
     maps = [as_map(candidate.relevance) for candidate in candidates]
-    shares = [100.0 * values / (float(np.abs(values).sum()) or 1.0) for values in maps]
-    limit = colour_limit(*shares)
     photo = _enlarged(photo, maps[0].shape)
     panels = [Panel("Photo", "what the model sees", photo)]
-    for candidate, values, share in zip(candidates, maps, shares, strict=True):
-        note = f"sum {number(float(values.sum()))}, {candidate.seconds:.2f} s"
-        panels.append(Panel(candidate.name, note, heatmap(share, limit=limit, size=photo.size)))
-    return Sheet(title, tuple(facts), tuple(panels), limit, "% of all relevance per pixel")
+    for candidate, values in zip(candidates, maps, strict=True):
+        picture = heatmap(values, size=photo.size)
+        panels.append(Panel(candidate.name, candidate.note, picture))
+    return Sheet(title, tuple(facts), tuple(panels), 100.0, "% of each map's own full colour")
 
 
 def number(value: float) -> str:
