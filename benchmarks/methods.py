@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measuring import Run, gradient, seconds, torchvision_model
 from torch import Tensor, nn
 
 import rootpoint as rp
+from measuring import Run, gradient, seconds, torchvision_model
 from rootpoint import data, models
 
 STEPS = 50
@@ -35,10 +35,10 @@ BOUNDS = {
 }
 ABOUT = """# Speed of the other methods
 
-Made by `make bench` (`benchmarks/methods.py`). One image, 1 thread, the best of {runs} interleaved runs,
-PyTorch {torch}, {machine}. Captum runs at the best of {batches} perturbations per evaluation. The
-bound is ours: for backward methods on the ratio to a plain gradient (times the steps), for sampling
-methods on the ratio to Captum at the same number of model evaluations.
+Made by `make bench` (`benchmarks/methods.py`). One image, 1 thread, median of {runs}
+interleaved runs, PyTorch {torch}, {machine}. Captum runs at the best of {batches} perturbations per
+evaluation. The bound is ours: for backward methods on the ratio to a plain gradient (times the steps), for
+sampling methods on the ratio to Captum at the same number of model evaluations.
 
 | model | method | evaluations | seconds | Captum | ratio | bound |
 |---|---|---|---|---|---|---|
@@ -46,9 +46,10 @@ methods on the ratio to Captum at the same number of model evaluations.
 ERRORS = """
 ## Evaluations for the same error
 
-The root mean square error of {features} Shapley values of a photo's score on mobilenet-v2, against the
-exact ones, for an equal number of evaluations (mean over {seeds} seeds), and how many evaluations each
-needs for the error of Captum's permutation sampling: errors fall with the root of the evaluations.
+The root mean square error of {features} Shapley values of a photo's score on mobilenet-v2, against
+the exact ones, for an equal number of evaluations (mean over {seeds} seeds), and how many
+evaluations each needs for the error of Captum's permutation sampling: the error falls with the root
+of their number.
 
 | estimator | evaluations | error | evaluations for the same error |
 |---|---|---|---|
@@ -175,8 +176,7 @@ def error_rows(seeds: int) -> list[str]:
     sizes = torch.bincount(mask.flatten()) * x.shape[1]
 
     def values(relevance: Tensor) -> Tensor:
-        total = torch.zeros(features).index_add_(0, mask.flatten(), relevance.sum(1).flatten())
-        return total
+        return torch.zeros(features).index_add_(0, mask.flatten(), relevance.sum(1).flatten())
 
     def ours(estimator: str, seed: int) -> Tensor:
         method = rp.Shapley(

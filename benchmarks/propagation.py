@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from measuring import Run, gradient, seconds, torchvision_model
-
 import rootpoint as rp
+from measuring import Run, gradient, seconds, torchvision_model
 
 COMPOSITES = {
     "epsilon": "epsilon",
