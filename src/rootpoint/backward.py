@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -85,7 +86,7 @@ def explain_backward(
     found = []
     with torch.inference_mode(False), torch.enable_grad():
         with _watch(model, at, one_pass) as explained, one_pass.forward():
-            output = call(model, map_inputs(one_pass.enter, inputs))
+            output = _run(model, map_inputs(one_pass.enter, inputs))
         output = one_pass.settle(output)
         if at is None:
             explained = [
@@ -113,6 +114,29 @@ def explain_backward(
     return found
 
 
+_CUT_OFF = (
+    "the explained score does not depend on the input: the model detaches it, or runs under "
+    "torch.no_grad()"
+)
+
+
+def _run(model: Model, inputs: Inputs) -> Any:
+    """The model's output. Raises UnsupportedModelError if it leaves torch on the way."""
+    numpy = UnsupportedModelError(
+        "no gradient goes through this model, for it computes with numpy: use a method that needs "
+        "only scores (see `rootpoint methods`), or fit an explanation-vector's surrogate to it"
+    )
+    try:
+        output = call(model, inputs)
+    except RuntimeError as error:
+        if "numpy() on Tensor that requires grad" not in str(error):
+            raise
+        raise numpy from error
+    if isinstance(output, np.ndarray):
+        raise numpy
+    return output
+
+
 @dataclass
 class _Explained:
     """A tensor whose relevance is asked for: its value, its place in the graph, its share."""
@@ -123,12 +147,8 @@ class _Explained:
 
 
 def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tuple[Tensor, ...]:
-    cut_off = UnsupportedModelError(
-        "the explained score does not depend on the input: the model detaches it, or runs under "
-        "torch.no_grad()"
-    )
     if not score.requires_grad:
-        raise cut_off
+        raise UnsupportedModelError(_CUT_OFF)
     places = [one.place for one in explained]
     try:
         multipliers = torch.autograd.grad(score.sum(), places, retain_graph=keep, allow_unused=True)
@@ -140,7 +160,7 @@ def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tup
             f"back through it; write that operation out of place. PyTorch says: {error}"
         ) from error
     if all(m is None for m in multipliers):
-        raise cut_off
+        raise UnsupportedModelError(_CUT_OFF)
     return tuple(
         torch.zeros_like(one.value) if m is None else one.share(one.value, m)
         for one, m in zip(explained, multipliers, strict=True)

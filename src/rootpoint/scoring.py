@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rootpoint.errors import InputError
 from rootpoint.inputs import Inputs, Model, batch_size, call, check, check_scores
 from rootpoint.target import Target, scores
 
 _BATCH_BYTES = {"cpu": 1 << 22}  # of inputs: more leaves a processor's caches
 _BATCH_BYTES_ELSEWHERE = 1 << 26
 _LARGEST_BATCH = 4096
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,36 @@ def as_tensor(output: Any) -> Any:
     return torch.from_numpy(output) if isinstance(output, np.ndarray) else output
 
 
+def probable(model: Model) -> Model:
+    """The model with its outputs as probabilities: softmax over classes, sigmoid of a single one.
+
+    Raises InputError if the model does not return a tensor (B,) or (B, classes, …).
+    """
+
+    def probabilities(*args: Any, **kwargs: Any) -> Tensor:
+        output = as_tensor(model(*args, **kwargs))
+        if not isinstance(output, Tensor) or output.dim() == 0:
+            raise InputError(
+                f"the model returns a {type(output).__name__}, which has no softmax: set "
+                "softmax=False and give as target a function from it to probabilities"
+            )
+        single = output.dim() == 1 or output.shape[1] == 1
+        return output.sigmoid() if single else output.softmax(1)
+
+    return probabilities
+
+
+def check_changes(method: str, index: int, batch: int, score: Tensor, others: Tensor) -> None:
+    """Raise InputError if a sample's score is the same, but for rounding, however perturbed."""
+    rounding = 16 * torch.finfo(others.dtype).eps * float(others.abs().max())
+    if float((others - score).abs().max()) <= rounding:
+        which = f" of sample {index}" if batch > 1 else ""
+        raise InputError(
+            f"{method}: the score{which} stays {float(score) + 0.0:.6g} whatever is taken away, so there "
+            "is nothing to explain: choose another baseline, larger windows, or another target"
+        )
+
+
 def copies(target: Target, sample: int, count: int) -> Target:
     """The resolved target of one sample, for a batch of copies of it."""
     if callable(target):
@@ -61,11 +93,11 @@ def nothing(units: int) -> None:
 
 
 def in_batches(
-    evaluate: Callable[[int, int], Tensor],
+    evaluate: Callable[[int, int], T],
     count: int,
     size: int,
     advance: Callable[[int], None] = nothing,
-) -> Iterator[Tensor]:
+) -> Iterator[T]:
     """`evaluate(start, stop)` over 0 … count, `size` at once; half as many when memory runs out.
 
     Raises what `evaluate` raises; out of memory only if a single one does not fit.
@@ -76,9 +108,9 @@ def in_batches(
         try:
             found = evaluate(start, stop)
         except RuntimeError as error:
-            if size == 1 or not _out_of_memory(error):
+            if stop - start == 1 or not _out_of_memory(error):
                 raise
-            size = max(1, size // 2)
+            size = (stop - start) // 2
             continue
         advance(stop - start)
         start = stop
