@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
-from rootpoint.explanation import Explanation
-from rootpoint.method import Method, parameter
+from rootpoint.method import parameter
+from rootpoint.methods.propagating import Propagating
 
 if TYPE_CHECKING:
     from rootpoint.inputs import Inputs, Model
@@ -19,44 +17,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Propagating(Method):
-    """A method that is a composite: relevance goes back through every operation by its rule."""
-
-    needs: ClassVar[tuple[str, ...]] = ("gradients",)
+class Compilable(Propagating):
+    """A composite that can also run as one graph of torch.compile."""
 
     compile: bool = parameter(False, "run forward and backward as one graph of torch.compile")
-
-    @abstractmethod
-    def rules(self) -> Composite:
-        """Which rule where."""
 
     def prepare(self, model: Model) -> Any:
         return {}, {}  # modified weights, and compiled models by the shapes of their inputs
 
-    def run(
+    def propagate(
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
-    ) -> list[Explanation]:
-        from rootpoint.backward import explain_backward
-        from rootpoint.propagation import Propagation
-        from rootpoint.propagation.balance import keep_books
-
-        composite, (weights, graphs) = self.rules(), prepared
+    ) -> list[dict[str, Any]]:
+        weights, graphs = prepared
         if self.compile:
-            found = self._run_compiled(model, inputs, targets, at, composite, graphs)
-        else:
-            one_pass = Propagation(composite, model, weights)
-            found = explain_backward(model, inputs, targets, one_pass, at)
-        return [
-            Explanation(
-                **fields,
-                inputs=inputs,
-                method=self,
-                at=at,
-                baseline_output=fields["output"].new_zeros(len(fields["output"])),
-                account=partial(keep_books, model, inputs, fields["target"], composite),
-            )
-            for fields in found
-        ]
+            return self._run_compiled(model, inputs, targets, at, self.rules(), graphs)
+        return super().propagate(model, inputs, targets, at, weights)
 
     def _run_compiled(
         self,
@@ -81,7 +56,7 @@ class Propagating(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class LRP(Propagating):
+class LRP(Compilable):
     """Layer-wise relevance propagation: the score is shared backwards, layer by layer.
 
     composite   which rule where: a preset's name, perhaps with options
@@ -108,7 +83,7 @@ class LRP(Propagating):
 
 
 @dataclass(frozen=True, eq=False)
-class DeepTaylor(Propagating):
+class DeepTaylor(Compilable):
     """Deep Taylor decomposition: a Taylor expansion of each neuron's relevance at a root point.
 
     input     root point of the first layer: "box" for pixels between low and high, "embedding" for

@@ -1,0 +1,63 @@
+"""What all methods share that are a composite of rules, run by one backward pass."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rootpoint.explanation import Explanation
+from rootpoint.method import Method
+
+if TYPE_CHECKING:
+    from rootpoint.inputs import Inputs, Model
+    from rootpoint.propagation.composites import Composite
+    from rootpoint.target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Propagating(Method):
+    """A method that is a composite: every operation goes back by its rule."""
+
+    needs: ClassVar[tuple[str, ...]] = ("gradients",)
+
+    @abstractmethod
+    def rules(self) -> Composite:
+        """Which rule where."""
+
+    def prepare(self, model: Model) -> Any:
+        return {}  # modified weights
+
+    def propagate(
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+    ) -> list[dict[str, Any]]:
+        """The fields of an Explanation for each target."""
+        from rootpoint.backward import explain_backward
+        from rootpoint.propagation import Propagation
+
+        return explain_backward(
+            model, inputs, targets, Propagation(self.rules(), model, prepared), at
+        )
+
+    def run(
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+    ) -> list[Explanation]:
+        from rootpoint.propagation.balance import keep_books
+
+        composite = self.rules()
+        found = self.propagate(model, inputs, targets, at, prepared)
+        if composite.carries == "gradient":
+            return [Explanation(**fields, inputs=inputs, method=self, at=at) for fields in found]
+        return [
+            Explanation(
+                **fields,
+                inputs=inputs,
+                method=self,
+                at=at,
+                baseline_output=fields["output"].new_zeros(len(fields["output"])),
+                account=partial(keep_books, model, inputs, fields["target"], composite),
+            )
+            for fields in found
+        ]
