@@ -195,7 +195,7 @@ def test_books_of_several_inputs() -> None:
 
 
 def test_a_gradient_keeps_no_books(model: Network, x: Tensor) -> None:
-    with pytest.raises(InputError, match="gradient keeps no books; LRP and deep Taylor do"):
+    with pytest.raises(InputError, match="gradient keeps no books; methods that pass on"):
         _ = Gradient()(model, x).balance
     assert DeepTaylor()(model, x).balance.entries
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -141,7 +141,10 @@ class Explanation:
         from rootpoint.inputs import tensors
 
         batch = len(self.output)
-        total = sum(r.reshape(batch, -1).sum(1) for r in tensors(self.relevance))
+        if isinstance(self.relevance, list):  # of texts: one tensor for the words of each
+            total = self.output.new_tensor([float(r.sum()) for r in self.relevance])
+        else:
+            total = sum(r.reshape(batch, -1).sum(1) for r in tensors(self.relevance))
         return self.output - self.baseline_output - total
 
     @cached_property
@@ -151,8 +154,23 @@ class Explanation:
         Raises InputError if the method does not propagate relevance and so keeps no books.
         """
         if self.account is None:
-            raise InputError(f"{self.method.name} keeps no books; LRP and deep Taylor do")
+            raise InputError(f"{self.method.name} keeps no books; methods that pass on relevance, such as lrp, do")
         return self.account()
+
+    def to_shap(
+        self, *, feature_names: Sequence[str] | None = None, output_names: Any = None
+    ) -> Any:
+        """This explanation as a `shap.Explanation`, which the plots of SHAP take.
+
+        values        the relevance; of images (B, C, H, W) with the channels last, of texts a list
+        base_values   the baseline output (B,): where bars begin; None if no sum is promised
+        data          the inputs, in the same form; of texts their words
+        feature_names  of the columns; those of a data frame that was explained, if left out
+        Raises InputError for several inputs, MissingExtraError without SHAP.
+        """
+        from rootpoint.adapters import to_shap
+
+        return to_shap(self, feature_names, output_names)
 
     def plot(self, photo: Image | None = None, *, sample: int = 0) -> Image:
         """The relevance of one sample as a heatmap, or laid over `photo` (PIL image) if given.

@@ -7,14 +7,12 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rootpoint.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rootpoint.explanation import Explanation
     from rootpoint.inputs import Inputs, Model
     from rootpoint.target import Target
@@ -72,9 +70,11 @@ class Method(ABC):
         return hash((type(self), self._values()))
 
     def _values(self) -> tuple[Any, ...]:
-        """The parameters, tensors by their identity."""
+        """The parameters; tensors and mappings, which are no values, by their identity."""
         values = (getattr(self, f.name) for f in fields(self))
-        return tuple(("tensor", id(v)) if hasattr(v, "data_ptr") else v for v in values)
+        return tuple(
+            ("one", id(v)) if hasattr(v, "data_ptr") or isinstance(v, dict) else v for v in values
+        )
 
     def __call__(
         self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
@@ -132,9 +132,70 @@ class BoundMethod:
         """Explain several targets of the same inputs: one forward, and one backward for each."""
         return self.method.run(self.model, inputs, targets, at, self.prepared)
 
-    def attribute(self, inputs: Inputs, target: Target = "predicted") -> Tensor:
-        """The relevance alone, shaped like `inputs`."""
-        return self(inputs, target).relevance
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target | None = "predicted",
+        *,
+        baselines: Any = None,
+        additional_forward_args: Any = None,
+        return_convergence_delta: bool = False,
+    ) -> Any:
+        """The relevance alone, shaped like `inputs`. The arguments are Captum's, by keyword.
+
+        target      as everywhere here; None is "predicted", of a model with one output that one
+        baselines   in place of the method's own: a number, or a tensor (B, …) or (1, …) like the
+                    input; of several inputs a tuple
+        additional_forward_args   what the model takes after the inputs, several as a tuple; tensors
+                    (B, …) are by sample
+        return_convergence_delta  also return Σ relevance − (f(x) − f(x̃)), (B,), which is minus the
+                    `completeness_gap`
+
+        Where samples differ in baseline or further arguments they are explained one by one. Raises
+        InputError if the method has no baseline or promises no sum.
+        """
+        found = self._explanations(inputs, target, baselines, additional_forward_args)
+        if not return_convergence_delta:
+            return _joined([one.relevance for one in found])
+        gaps = [one.completeness_gap for one in found]
+        if any(gap is None for gap in gaps):
+            raise InputError(
+                f"{self.method.name} promises no sum, so there is no convergence delta: leave out "
+                "return_convergence_delta"
+            )
+        return _joined([one.relevance for one in found]), -_joined(gaps)
+
+    def _explanations(
+        self, inputs: Inputs, target: Target | None, baselines: Any, arguments: Any
+    ) -> list[Explanation]:
+        """What `attribute` is made of: one explanation, or one for each sample."""
+        target = "predicted" if target is None else target
+        if baselines is None and arguments is None:
+            return [self(inputs, target)]
+        from rootpoint.arguments import calls, with_arguments
+
+        if baselines is not None and "baseline" not in {f.name for f in fields(self.method)}:
+            raise InputError(f"{self.method.name} has no baseline: leave out baselines")
+        found = []
+        for call in calls(inputs, target, baselines, arguments):
+            method, model = self.method, self.model
+            if baselines is not None:
+                method = replace(method, baseline=call.baseline)
+            if call.arguments:
+                model = with_arguments(model, call)
+            found.append(method(model, call.inputs, call.target))
+        return found
+
+
+def _joined(each: Sequence[Any]) -> Any:
+    """The samples of several explanations together: tensors, or tuples of them."""
+    if len(each) == 1:
+        return each[0]
+    import torch
+
+    if isinstance(each[0], tuple):
+        return tuple(torch.cat(tensors) for tensors in zip(*each, strict=True))
+    return torch.cat(list(each))
 
 
 def methods() -> dict[str, type[Method]]:
@@ -203,6 +264,8 @@ _by_name = method  # `explain` has a parameter of that name
 
 def parse(f: Field[Any], text: str) -> Any:
     """A parameter's value from its text: a Python literal, or the text itself."""
+    if f.type == "str" or (f.type == "str | None" and text.lower() != "none"):
+        return text  # "1.10" is the path of a module
     constants = {"true": True, "false": False, "none": None}
     if text.lower() in constants:
         return constants[text.lower()]
