@@ -115,7 +115,7 @@ def sampling_rows(name: str, model: nn.Module, x: Tensor, repeats: int) -> list[
         return lambda x: bound.attribute(x, target=0)
 
     occlusion = rp.Occlusion(window=32, stride=32, baseline=0.0).bind(model)
-    lime = rp.Lime(features=mask[0], baseline=0.0, budget=budget).bind(model)
+    lime = rp.LIME(features=mask[0], baseline=0.0, budget=budget).bind(model)
     ours: dict[str, tuple[int, Run]] = {
         "occlusion": (windows, lambda x: occlusion.attribute(x, target=0)),
         "shapley, permutation": (budget, shapley("permutation")),

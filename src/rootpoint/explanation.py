@@ -206,7 +206,7 @@ class Explanation:
                 if isinstance(self.relevance, Mapping)
                 else {"relevance": self.relevance}
             )
-            if isinstance(self.relevance, tuple):
+            if isinstance(self.relevance, tuple | list):
                 tensors = {f"relevance_{i}": r for i, r in enumerate(self.relevance)}
             arrays = {name: r.detach().float().cpu().numpy() for name, r in tensors.items()}
             np.savez_compressed(path, output=self.output.detach().float().cpu().numpy(), **arrays)

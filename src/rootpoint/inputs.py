@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rootpoint.errors import InputError, UnsupportedModelError
 
 Model: TypeAlias = "Callable[..., Any]"
-Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]"
+Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor] | list[str]"
 T = TypeVar("T")
 
 
@@ -43,8 +43,8 @@ def batch_size(inputs: Any) -> int:
     return tensors(inputs)[0].shape[0]
 
 
-def check(model: Model, inputs: Any) -> None:
-    """Raise a clear error if the model or its inputs cannot be explained as they are."""
+def check_model(model: Model) -> None:
+    """Raise UnsupportedModelError if the model cannot be explained as it is."""
     if hasattr(model, "_orig_mod"):
         raise UnsupportedModelError(
             "the model was compiled by torch.compile, which hides its operations: explain the "
@@ -57,6 +57,11 @@ def check(model: Model, inputs: Any) -> None:
                 f"{training or 'the model'} is in training mode, where dropout and batch "
                 "statistics make the decision random: call model.eval() first"
             )
+
+
+def check(model: Model, inputs: Any) -> None:
+    """Raise a clear error if the model or its inputs cannot be explained as they are."""
+    check_model(model)
     if not tensors(inputs):
         raise InputError("there is no input to explain")
     named = inputs.items() if isinstance(inputs, Mapping) else enumerate(tensors(inputs))

@@ -243,8 +243,10 @@ def explain(
 ) -> Explanation:
     """Explain one decision of `model` for each sample in `inputs`.
 
-    model       any callable on tensors; an nn.Module must be in eval mode
-    inputs      a floating-point tensor (B, …), or a tuple or mapping of them
+    model       any callable on tensors; an nn.Module must be in eval mode; for `evidence` and `ebm`
+                a fitted scikit-learn estimator
+    inputs      a floating-point tensor (B, …), or a tuple or mapping of them; a list of texts or a
+                table as an array for the methods that explain those
     target      a class index, one per sample, "predicted" (the highest score), an index tuple for
                 dense outputs, or a function from the model's output to one score per sample
     method      a name (see `methods()`) or a Method; `parameters` are those of the named method

@@ -63,7 +63,8 @@ class TextGame:
     evaluate: Evaluator
 
     def __post_init__(self) -> None:
-        self.count, self.names, self.cost = len(self.words), tuple(self.words), 1
+        self.count, self.cost = len(self.words), 1
+        self.names: tuple[str, ...] | None = tuple(self.words)
 
     def __call__(self, coalitions: Tensor) -> Tensor:
         def make(start: int, stop: int) -> list[str]:
