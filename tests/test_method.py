@@ -75,7 +75,9 @@ def test_every_method_has_defaults_and_is_a_value(name: str) -> None:
     assert one == other
     assert hash(one) == hash(other)
     assert repr(one).startswith(type(one).__name__)
-    assert eval(repr(one), vars(rootpoint)) == one
+    assert (
+        eval(repr(one), {public: getattr(rootpoint, public) for public in rootpoint.__all__}) == one
+    )
     for f in dataclasses.fields(one):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(one, f.name, None)

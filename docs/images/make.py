@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
 import rootpoint as rp
 from rootpoint import data, models, visualize
+from rootpoint.cli import main
 
 HERE = Path(__file__).parent
 WIDTH = 260
+SHEET = 1600
 
 
 def why() -> Image.Image:
@@ -34,5 +37,17 @@ def why() -> Image.Image:
     return sheet
 
 
+def methods() -> Image.Image:
+    """`rootpoint compare --all` on the first sample photo, fitted to all of them."""
+    photo = data.photos()[0].path
+    with TemporaryDirectory() as folder:
+        options = ["--all", "--data", str(photo.parent), "--output", folder]
+        assert main(["compare", str(photo), *options]) == 0
+        with Image.open(Path(folder) / f"{photo.stem}-compared.png") as sheet:
+            size = (SHEET, SHEET * sheet.height // sheet.width)
+            return sheet.resize(size, Image.Resampling.LANCZOS)
+
+
 if __name__ == "__main__":
+    methods().quantize(256).save(HERE / "methods.png", optimize=True)
     why().save(HERE / "why.png", optimize=True)

@@ -11,63 +11,184 @@ from rootpoint.method import BoundMethod, Method, explain, method, methods
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rootpoint import adapters
+    from rootpoint.additive.boosting import global_terms, purify
+    from rootpoint.additive.population import Population, fit_population, speculate
     from rootpoint.errors import RootpointError, UnsupportedOperationError
-    from rootpoint.explanation import Balance, Explanation
-    from rootpoint.methods.gradient import Gradient, GradientTimesInput
+    from rootpoint.explanation import Balance, Explanation, Passes
+    from rootpoint.methods.additive import EBM, Evidence
+    from rootpoint.methods.backprop import (
+        ContributionPropagation,
+        DeconvNet,
+        ExcitationBackprop,
+        GuidedBackprop,
+    )
+    from rootpoint.methods.baselines import Edges, Random
+    from rootpoint.methods.cam import CAM, GradCAM, GuidedGradCAM
+    from rootpoint.methods.deeplift import DeepLift
+    from rootpoint.methods.explanation_vector import ExplanationVector
+    from rootpoint.methods.gradient import (
+        Gradient,
+        GradientTimesInput,
+        Sensitivity,
+        data_sensitivity,
+    )
+    from rootpoint.methods.integrated_gradients import IntegratedGradients
     from rootpoint.methods.lrp import LRP, DeepTaylor
+    from rootpoint.methods.mask import MeaningfulPerturbation
+    from rootpoint.methods.occlusion import Occlusion
+    from rootpoint.methods.pattern import PatternAttribution, PatternNet
+    from rootpoint.methods.prediction_difference import PredictionDifference
+    from rootpoint.methods.shapley import Shapley
+    from rootpoint.methods.smoothgrad import SmoothGrad
+    from rootpoint.methods.surrogate import LIME
+    from rootpoint.methods.taylor import Taylor
+    from rootpoint.neuralize.gaussian_process import GaussianProcess
+    from rootpoint.neuralize.parzen import Parzen, fit_parzen
+    from rootpoint.perturbation.patch_gaussian import fit_patch_gaussian
     from rootpoint.propagation import composites, inspect, rules
     from rootpoint.propagation.composites import Composite, Where
+    from rootpoint.propagation.patterns import Patterns, fit_patterns
     from rootpoint.propagation.rules import Rule, rule
+    from rootpoint.propagation.signals import activation_patterns, signal_quality
+    from rootpoint.prototypes import fit_density, fit_generator, prototype
 
 _WHERE = {
     "Balance": "explanation",
+    "CAM": "methods.cam",
     "Composite": "propagation.composites",
+    "ContributionPropagation": "methods.backprop",
+    "DeconvNet": "methods.backprop",
+    "DeepLift": "methods.deeplift",
     "DeepTaylor": "methods.lrp",
+    "EBM": "methods.additive",
+    "Edges": "methods.baselines",
+    "Evidence": "methods.additive",
+    "ExcitationBackprop": "methods.backprop",
     "Explanation": "explanation",
+    "ExplanationVector": "methods.explanation_vector",
+    "GaussianProcess": "neuralize.gaussian_process",
+    "GradCAM": "methods.cam",
     "Gradient": "methods.gradient",
     "GradientTimesInput": "methods.gradient",
+    "GuidedBackprop": "methods.backprop",
+    "GuidedGradCAM": "methods.cam",
+    "IntegratedGradients": "methods.integrated_gradients",
+    "LIME": "methods.surrogate",
     "LRP": "methods.lrp",
+    "MeaningfulPerturbation": "methods.mask",
+    "Occlusion": "methods.occlusion",
+    "Parzen": "neuralize.parzen",
+    "Passes": "explanation",
+    "PatternAttribution": "methods.pattern",
+    "PatternNet": "methods.pattern",
+    "Patterns": "propagation.patterns",
+    "Population": "additive.population",
+    "PredictionDifference": "methods.prediction_difference",
+    "Random": "methods.baselines",
     "RootpointError": "errors",
     "Rule": "propagation.rules",
+    "Sensitivity": "methods.gradient",
+    "Shapley": "methods.shapley",
+    "SmoothGrad": "methods.smoothgrad",
+    "Taylor": "methods.taylor",
     "UnsupportedOperationError": "errors",
     "Where": "propagation.composites",
+    "activation_patterns": "propagation.signals",
+    "adapters": "",
     "composites": "propagation",
+    "data_sensitivity": "methods.gradient",
+    "fit_density": "prototypes",
+    "fit_generator": "prototypes",
+    "fit_parzen": "neuralize.parzen",
+    "fit_patch_gaussian": "perturbation.patch_gaussian",
+    "fit_patterns": "propagation.patterns",
+    "fit_population": "additive.population",
+    "global_terms": "additive.boosting",
     "inspect": "propagation",
+    "prototype": "prototypes",
+    "purify": "additive.boosting",
     "rule": "propagation.rules",
     "rules": "propagation",
+    "signal_quality": "propagation.signals",
+    "speculate": "additive.population",
 }
 """The module of each public name, imported when first used: `import rootpoint` is instant."""
 
 __all__ = [
+    "CAM",
+    "EBM",
+    "LIME",
     "LRP",
     "Balance",
     "BoundMethod",
     "Composite",
+    "ContributionPropagation",
+    "DeconvNet",
+    "DeepLift",
     "DeepTaylor",
+    "Edges",
+    "Evidence",
+    "ExcitationBackprop",
     "Explanation",
+    "ExplanationVector",
+    "GaussianProcess",
+    "GradCAM",
     "Gradient",
     "GradientTimesInput",
+    "GuidedBackprop",
+    "GuidedGradCAM",
+    "IntegratedGradients",
+    "MeaningfulPerturbation",
     "Method",
+    "Occlusion",
+    "Parzen",
+    "Passes",
+    "PatternAttribution",
+    "PatternNet",
+    "Patterns",
+    "Population",
+    "PredictionDifference",
+    "Random",
     "RootpointError",
     "Rule",
+    "Sensitivity",
+    "Shapley",
+    "SmoothGrad",
+    "Taylor",
     "UnsupportedOperationError",
     "Where",
+    "activation_patterns",
+    "adapters",
     "composites",
+    "data_sensitivity",
     "explain",
+    "fit_density",
+    "fit_generator",
+    "fit_parzen",
+    "fit_patch_gaussian",
+    "fit_patterns",
+    "fit_population",
+    "global_terms",
     "inspect",
     "method",
     "methods",
+    "prototype",
+    "purify",
     "rule",
     "rules",
+    "signal_quality",
+    "speculate",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"rootpoint.{_WHERE[name]}"), name, None)
+    where = f"rootpoint.{_WHERE[name]}".rstrip(".")
+    value = getattr(import_module(where), name, None) if _WHERE[name] else None
     if value is None:
-        value = import_module(f"rootpoint.{_WHERE[name]}.{name}")
+        value = import_module(f"{where}.{name}")
     globals()[name] = value
     return value
 

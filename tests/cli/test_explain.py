@@ -143,13 +143,24 @@ def test_compare_writes_one_sheet_and_a_table(capsys, photo, model, tmp_path):
     assert (tmp_path / "fish-compared.png").exists()
 
 
-def test_compare_all_takes_every_method(capsys, photo, model, tmp_path):
+@pytest.mark.parametrize("with_data", [False, True])
+def test_compare_all_takes_every_method_that_can(capsys, photo, model, tmp_path, with_data):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for n in range(3):
+        Image.effect_noise((30, 30), 90).convert("RGB").save(folder / f"{n}.png")
     options = ("--model", model, "--output", tmp_path, "--all", "--json")
     _, listed, _ = run(capsys, "methods", "--json")
-    code, out, _ = run(capsys, "compare", photo, *options)
-    assert code == 0
-    compared = [m["method"] for m in json.loads(out)["methods"]]
-    assert compared == [m["name"] for m in json.loads(listed)]
+    data = ("--data", folder) if with_data else ()
+    code, out, err = run(capsys, "compare", photo, *options, *data)
+    assert code == 0, err
+    lacking = {"estimator"} if with_data else {"estimator", "data"}
+    able = {m["name"] for m in json.loads(listed) if not lacking & set(m["needs"])}
+    compared = json.loads(out)["methods"]
+    assert {m["method"] for m in compared} == able - {"cam"}  # it has no global average pooling
+    assert "cam: UnsupportedModelError" in err
+    assert all(m["passes"]["forward"] >= 0 for m in compared)
+    assert ("--data" in err) is not with_data
 
 
 def test_compare_leaves_out_what_does_not_work(capsys, photo, file, tmp_path):

@@ -265,7 +265,7 @@ def test_of_a_layer_that_runs_several_times_the_last_is_taken() -> None:
 
 
 def test_a_layer_may_be_named_by_a_number() -> None:
-    assert method("grad-cam", layer="7").layer == 7  # type: ignore[attr-defined]
+    assert method("grad-cam", layer="1.10").layer == "1.10"  # type: ignore[attr-defined]
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     net.append(nn.Linear(4, 2)).eval()
     explanation = method("grad-cam", layer="0")(net, torch.rand(1, 3, 6, 6))

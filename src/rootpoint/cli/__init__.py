@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from rootpoint import __version__
-from rootpoint.cli import compare, doctor, explain, lists
+from rootpoint.cli import compare, doctor, explain, lists, prototype
 from rootpoint.cli.terminal import complain
 from rootpoint.errors import RootpointError
 
@@ -27,6 +27,7 @@ for command in (
     explain.explain,
     compare.compare,
     explain.demo,
+    prototype.prototype,
     lists.methods,
     lists.models,
     lists.inspect,

@@ -56,7 +56,7 @@ class Answer:
         if self.gap is None:
             return None
         kept = self.explanation.account is not None
-        return f"{'absorbed on the way' if kept else 'gap'} {number(self.gap)}"
+        return f"{'absorbed' if kept else 'gap'} {number(self.gap)}"
 
     @property
     def best(self) -> list[tuple[int, float]]:

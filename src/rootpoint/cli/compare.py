@@ -33,7 +33,8 @@ def compare(
 ) -> None:
     """Explain one decision by several methods: one sheet, with what each of them cost.
 
-    A method that cannot explain this model is reported; the others are compared all the same.
+    A method that cannot explain this model is reported; the others are compared all the same. With
+    --all that is no failure, nor are methods left out that need data, if no --data is given.
     """
     from rootpoint.cli.answer import answer, fitted
     from rootpoint.data import open_photo
@@ -49,12 +50,15 @@ def compare(
     network.tensor(open_photo(photo))  # an unreadable photo is wrong for every method: say so once
     network.target(target)
     answers: list[Answer] = []
+    failures: list[RootpointError] = []
     for one in each(chosen, "Comparing"):
         try:
             bound = fitted(one, network, data).bind(network.module)
             answers.append(answer(photo, network, bound, target))
         except RootpointError as error:
-            complain(error)
+            complain(error, one.name)
+            if not (everything and isinstance(error, UnsupportedModelError)):
+                failures.append(error)
     if not answers:
         raise typer.Exit(UnsupportedModelError.exit_code)
     path = output / f"{photo.stem}-compared.png"
@@ -65,8 +69,8 @@ def compare(
     else:
         print_table([_row(a) for a in answers])
         out().print(f"sheet: {path}", markup=False, soft_wrap=True)
-    if len(answers) < len(chosen):
-        raise typer.Exit(UnsupportedModelError.exit_code)
+    if failures:
+        raise typer.Exit(failures[0].exit_code)
 
 
 def _applicable(data: Path | None) -> tuple[str, ...]:

@@ -35,10 +35,11 @@ def talk(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
 
-def complain(error: RootpointError) -> None:
-    """`ErrorName: message`, the name in red where there is colour."""
+def complain(error: RootpointError, where: str = "") -> None:
+    """`where: ErrorName: message`, the name in red where there is colour."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}")
+    place = f"{escape(where)}: " if where else ""
+    console.print(f"{place}[bold red]{type(error).__name__}[/]: {escape(str(error))}")
 
 
 def each(items: Sequence[T], doing: str) -> Iterator[T]:

@@ -50,7 +50,7 @@ class CAM(Method):
         from rootpoint.target import scores
 
         self.inputs_only(at)
-        x, layer = image(self.name, inputs), _path(self.layer)
+        x, layer = image(self.name, inputs), self.layer
         explanations = []
         with torch.inference_mode(False), torch.no_grad():
             output, grids = find_grids(model, x, layer)
@@ -130,7 +130,7 @@ class GradCAM(Method):
         from rootpoint.target import scores
 
         self.inputs_only(at)
-        x, layer = image(self.name, inputs), _path(self.layer)
+        x, layer = image(self.name, inputs), self.layer
         explanations = []
         with torch.inference_mode(False), torch.enable_grad():
             # The clone is no leaf: the model may overwrite it.
@@ -194,11 +194,6 @@ class GuidedGradCAM(Method):
             )
             for c, f in zip(coarse, fine, strict=True)
         ]
-
-
-def _path(layer: Any) -> str | None:
-    """The path as text: a command line gives the module "7" as a number."""
-    return None if layer is None else str(layer)
 
 
 def _over(cam: Tensor, x: Tensor) -> Tensor:

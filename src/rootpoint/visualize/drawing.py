@@ -36,8 +36,8 @@ def draw(sheet: Sheet) -> Image.Image:
         "RGB", (inner + 2 * MARGIN, top + rows * cell[1] + 64 + MARGIN), color="white"
     )
     pen = ImageDraw.Draw(picture)
-    _text(pen, (MARGIN, MARGIN), sheet.title, font(38), INK, inner)
-    _text(pen, (MARGIN, MARGIN + 54), "   ·   ".join(sheet.facts), font(22), QUIET, inner)
+    write(pen, (MARGIN, MARGIN), sheet.title, font(38), INK, inner)
+    write(pen, (MARGIN, MARGIN + 54), "   ·   ".join(sheet.facts), font(22), QUIET, inner)
     for index, panel in enumerate(sheet.panels):
         row, column = divmod(index, columns)
         _panel(picture, (MARGIN + column * cell[0], top + row * cell[1]), panel, cell[0] - GAP)
@@ -60,8 +60,8 @@ def font(size: int) -> Font:
 def _panel(picture: Image.Image, at: tuple[int, int], panel: Panel, width: int) -> None:
     pen = ImageDraw.Draw(picture)
     x, y = at
-    _text(pen, (x, y), panel.title, font(24), INK, width)
-    _text(pen, (x, y + 32), panel.note, font(19), QUIET, width)
+    write(pen, (x, y), panel.title, font(24), INK, width)
+    write(pen, (x, y + 32), panel.note, font(19), QUIET, width)
     picture.paste(panel.image, (x, y + 64))
     right, bottom = x + panel.image.width - 1, y + 64 + panel.image.height - 1
     pen.rectangle((x, y + 64, right, bottom), outline=HAIRLINE)
@@ -77,10 +77,10 @@ def _bar(picture: Image.Image, at: tuple[int, int], sheet: Sheet) -> None:
     for position, label, anchor in ticks:
         pen.text((position, y + height + 8), label, font=font(19), fill=INK, anchor=anchor)
     space = picture.width - MARGIN - (x + width + GAP)
-    _text(pen, (x + width + GAP, y - 4), sheet.legend, font(19), QUIET, space)
+    write(pen, (x + width + GAP, y - 4), sheet.legend, font(19), QUIET, space)
 
 
-def _text(
+def write(
     pen: ImageDraw.ImageDraw,
     at: tuple[int, int],
     text: str,
