@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rootpoint import LRP, GradientTimesInput
+from rootpoint.methods.deeplift import DeepLift
 from rootpoint.propagation import PRESETS
 
 torchvision = pytest.importorskip("torchvision")
@@ -167,3 +168,16 @@ def test_books_balance_in_float32(family: Family, composite: str) -> None:
     assert e.relevance.isfinite().all()
     assert "unaccounted" not in e.balance.absorbed, str(e.balance)
     assert abs(e.balance.gap) <= 1e-5 * e.output.abs() + 1e-8 * e.relevance.abs().sum()
+
+
+@over(RELU + SMOOTH, slow=SLOW)
+@pytest.mark.parametrize("rule", ["mixed", "reveal-cancel"])
+def test_deeplift_shares_the_whole_difference(family: Family, rule: str) -> None:
+    """Relative to the larger score; from a baseline that is not zero."""
+    model, x = family
+    e = DeepLift(rule=rule, baseline=0.5)(model, x, TARGETS)
+    assert e.relevance.isfinite().all()
+    assert e.completeness_gap is not None
+    assert e.baseline_output is not None
+    size = torch.maximum(e.output.abs(), e.baseline_output.abs())
+    assert (e.completeness_gap.abs() <= 1e-8 * size).all()

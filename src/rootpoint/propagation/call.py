@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rootpoint.errors import InputError
 from rootpoint.propagation.step import Step
 
-Weights = dict[tuple[int, str, Hashable], tuple[list[Tensor], list[tuple[int, int, bytes]], Tensor]]
+State = tuple[int, int, bytes]
+Weights = dict[tuple[int, str, Hashable], tuple[list[Tensor], list[State], Tensor]]
 """Modified weights by weight, module and modification: sources, their states, the result."""
 
 
@@ -30,7 +32,7 @@ class Back:
     relevance: Tensor | None = None
 
 
-def _state(t: Tensor) -> tuple[int, int, bytes]:
+def state(t: Tensor) -> State:
     """Changes when a tensor is written to: its place, its version, and 64 of its values.
 
     The values, as writes through `.data` leave the version as it is.
@@ -49,6 +51,7 @@ class Call:
 
     step             what is known of it
     input, output    the activations a and z
+    reference        its tensors where the model's input is the baseline
     weight, bias     of a linear map, with the batch-norm behind it folded in
     """
 
@@ -64,6 +67,21 @@ class Call:
     def input(self) -> Tensor:
         """The only live input, or the first of several."""
         return self.tensors[self.step.live[0]]
+
+    @property
+    def reference(self) -> list[Any]:
+        if self.step.reference is None:
+            raise InputError(f"{self.step.rule} compares with a reference, which only deeplift has")
+        tensors = list(self.tensors)
+        for slot, value in zip(self.step.live, self.step.reference, strict=True):
+            tensors[slot] = value.expand_as(tensors[slot])
+        return tensors
+
+    def function(self, a: Tensor) -> Any:
+        """The operation with `a` in place of its only live input."""
+        tensors = list(self.tensors)
+        tensors[self.step.live[0]] = a
+        return self.step.run(tensors)
 
     @property
     def taps(self) -> Tensor:
@@ -120,7 +138,7 @@ class Call:
         ):
             return change(self.weight)  # elsewhere making them costs less than looking
         key = (sources[0].data_ptr(), self.step.module, name)
-        states = [_state(t) for t in sources]
+        states = [state(t) for t in sources]
         kept = self.weights.get(key)
         if kept is None or kept[1] != states:
             kept = self.weights[key] = (sources, states, change(self.weight))
@@ -205,9 +223,10 @@ PARTS: dict[str, Callable[[Tensor], Tensor]] = {
     "positive": lambda w: w.clamp(min=0),
     "negative": lambda w: w.clamp(max=0),
     "squared": torch.square,
+    "absolute": torch.abs,
     "ones": torch.ones_like,
 }
-"""Parts of the weights by name: w, w⁺, w⁻, w², 1."""
+"""Parts of the weights by name: w, w⁺, w⁻, w², |w|, 1."""
 
 _SHAPE = ("input", "weight", "bias", "stride", "padding")
 CONVOLUTIONS = {

@@ -29,6 +29,7 @@ class Where:
     module_type  the module's class or a tuple of classes, or a class name
     first        no linear map lies before it on any path
     last         a linear map that no other lies behind
+    behind       the kind of all linear maps right before it ("dense")
     depth        share of the path's linear maps before it, from 0 to 1, as (from, to)
     """
 
@@ -38,6 +39,7 @@ class Where:
     module_type: type | tuple[type, ...] | str | None = None
     first: bool | None = None
     last: bool | None = None
+    behind: str | None = None
     depth: tuple[float, float] | None = None
 
     def meets_kind(self, kind: str) -> bool:
@@ -51,6 +53,7 @@ class Where:
             and self._meets_type(step.module_type)
             and self.first in (None, step.first)
             and self.last in (None, step.last)
+            and (self.behind is None or self.behind == step.behind)
             and (self.depth is None or self.depth[0] <= step.reach <= self.depth[1])
         )
 
@@ -88,7 +91,8 @@ class Composite:
     A composite is a value: it can be printed, compared and shared between models and threads.
 
     carries   "relevance"; or "gradient": multipliers are a modified gradient, whatever has no entry
-              goes back by its own, zeros are nothing special, and the books are not kept
+              goes back by its own, zeros are nothing special, and the books are not kept; or
+              "difference": as a gradient, but what has no exact secant is refused
     """
 
     entries: tuple[tuple[Where, Rule], ...] = ()

@@ -56,6 +56,10 @@ class Propagation(TorchFunctionMode):
     """
 
     overwrites = True  # operations in place run in place where nothing stands against it
+    remedy = (
+        'Register one with @rootpoint.rule("...", operation={}), or explain what comes behind it '
+        'with at="…", the path of a later module.'
+    )
 
     def __init__(
         self, composite: Composite, model: Any = None, weights: Weights | None = None
@@ -311,12 +315,13 @@ class Propagation(TorchFunctionMode):
         facts: Facts = self.facts[tensor]
         if facts.version == tensor._version:
             return facts
-        return replace(facts, nonneg=False, gate=False, plain=None, maker=None)
+        return replace(facts, nonneg=False, gate=False, plain=None, maker=None, breadth=None)
 
     def _note(self, step: Step, tensors: list[Tensor], result: Any) -> Any:
         """Record what is known of the result."""
         known = [self.facts[tensors[i]] for i in step.live]
         maps = known[0].maps if len(known) == 1 else frozenset().union(*(f.maps for f in known))
+        step.maps = maps
         if step.linear:
             for earlier in maps:
                 earlier.followed = True
@@ -387,6 +392,5 @@ class Propagation(TorchFunctionMode):
             f"no rule for {name}, on the path from the input to the explained output"
             f"{f' ({why})' if why else ''}\n"
             f"  in {path or 'the model'} ({kind}), {model_line()}\n"
-            f'  Register one with @rootpoint.rule("...", operation={name}), or explain what '
-            'comes behind it with at="…", the path of a later module.'
+            f"  {self.remedy.format(name)}"
         )

@@ -22,6 +22,7 @@ class Facts:
     maker     the step that made it
     padding   zeros around it, as `torch.nn.functional.pad` counts them
     plain     of a linear map: its output before the rule, and its tensors, to fold batch-norm in
+    breadth   how far its positive and negative changes since the reference go, added up
     version   of the tensor when this was known
     """
 
@@ -33,6 +34,7 @@ class Facts:
     maker: Step | None = None
     padding: tuple[int, ...] = ()
     plain: tuple[Tensor, list[Tensor]] | None = None
+    breadth: Tensor | None = None
     version: int = 0
 
 

@@ -79,7 +79,7 @@ def runs_natively(step: Step, composite: Composite) -> bool:
     """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
     if step.kind == "movement":
         return True
-    if composite.carries == "gradient":
+    if composite.carries != "relevance":
         return not composite.touches(step.kind)
     if step.rectifies or step.kind == "average":
         return not any(step.exact) and not composite.touches(step.kind)
@@ -89,6 +89,8 @@ def runs_natively(step: Step, composite: Composite) -> bool:
 
 def has_own_graph(step: Step, composite: Composite) -> bool:
     """Whether the rule of this step may use the operation's own backward."""
+    if composite.carries == "difference":
+        return False
     without = ("activation", "shift", "normalization", "p-norm")
     return step.kind not in without or composite.touches(step.kind)
 

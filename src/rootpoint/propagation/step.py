@@ -69,6 +69,8 @@ class Step:
     persistent  its weight is a parameter of the model, the same at every call
     nonneg      the live input is known to be non-negative
     padding     zeros around the live input that are no input
+    reference   values of the live tensors at the reference, where differences are carried
+    maps        the linear maps before it that no other linear map separates from it
     depth       how many linear maps lie on the longest path before it
     norm        slots of a batch-norm folded in: mean, variance, scale, shift (-1: absent)
     folds       the step that is the linear map alone, and the one that is the batch-norm alone
@@ -99,6 +101,8 @@ class Step:
     persistent: bool = False
     nonneg: bool = False
     padding: tuple[int, ...] = ()
+    reference: tuple[Tensor, ...] | None = None
+    maps: frozenset[Step] = frozenset()
     depth: int = 0
     shape: tuple[int, ...] = ()
     uses: int = 0
@@ -131,6 +135,12 @@ class Step:
     @property
     def linear(self) -> bool:
         return self.kind in LINEAR
+
+    @property
+    def behind(self) -> str:
+        """The kind of the linear maps before it, if they are all of one kind."""
+        kinds = {step.kind for step in self.maps}
+        return kinds.pop() if len(kinds) == 1 else ""
 
     @property
     def rectifies(self) -> bool:

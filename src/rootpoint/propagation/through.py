@@ -135,6 +135,25 @@ def _settle(call: Call, back: Tensor | Back) -> list[Tensor | None]:
     return [back.native, *multipliers]
 
 
+class Overwrite(torch.autograd.Function):
+    """An activation in place, with the way back of a rule that needs its input alone."""
+
+    @staticmethod
+    def forward(ctx: Any, step: Step, memory: Memory, tensors: list[Any], target: Tensor) -> Tensor:
+        ctx.step, ctx.tensors, ctx.input = step, tensors[1:], memory.keep(target)
+        memory.release(target)
+        step.overwrite([target, *ctx.tensors])
+        ctx.mark_dirty(target)
+        return target
+
+    @staticmethod
+    def backward(ctx: Any, *multipliers: Tensor) -> Any:
+        step: Step = ctx.step
+        assert step.rule is not None
+        call = Call(step, [ctx.input.value, *ctx.tensors], ctx.input.value, {})
+        return None, None, None, step.rule(call, multipliers[0])
+
+
 class Refuse(torch.autograd.Function):
     """The output of an operation without a rule: an error if relevance arrives at it."""
 

@@ -118,6 +118,19 @@ def rule(
 
 from rootpoint.propagation.rules.activation import passing  # noqa: E402
 from rootpoint.propagation.rules.addition import magnitude  # noqa: E402
+from rootpoint.propagation.rules.backprop import (  # noqa: E402
+    contrast,
+    deconvnet,
+    excitation,
+    guided,
+    spread_bias,
+)
+from rootpoint.propagation.rules.difference import (  # noqa: E402
+    midpoint,
+    rescale,
+    reveal_cancel,
+    winners,
+)
 from rootpoint.propagation.rules.gradient import gradient  # noqa: E402
 from rootpoint.propagation.rules.linear import (  # noqa: E402
     alpha_beta,
@@ -130,6 +143,7 @@ from rootpoint.propagation.rules.linear import (  # noqa: E402
     zero,
 )
 from rootpoint.propagation.rules.normalization import frozen_scale  # noqa: E402
+from rootpoint.propagation.rules.pattern import pattern_attribution, pattern_net  # noqa: E402
 from rootpoint.propagation.rules.pooling import average, proportional, ties, uniform_pool  # noqa: E402
 from rootpoint.propagation.rules.product import uniform  # noqa: E402
 
@@ -151,19 +165,30 @@ __all__ = [
     "alpha_beta",
     "average",
     "box",
+    "contrast",
+    "deconvnet",
     "epsilon",
+    "excitation",
     "flat",
     "frozen_scale",
     "gamma",
     "gradient",
+    "guided",
     "magnitude",
+    "midpoint",
     "passing",
+    "pattern_attribution",
+    "pattern_net",
     "proportional",
+    "rescale",
+    "reveal_cancel",
     "rule",
+    "spread_bias",
     "ties",
     "uniform",
     "uniform_pool",
     "w_square",
+    "winners",
     "z_plus",
     "zero",
 ]
