@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rootpoint.methods.deeplift import DeepLift
     from rootpoint.methods.explanation_vector import ExplanationVector
     from rootpoint.methods.gradient import (
+        DataSensitivity,
         Gradient,
         GradientTimesInput,
         Sensitivity,
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from rootpoint.methods.taylor import Taylor
     from rootpoint.neuralize.gaussian_process import GaussianProcess
     from rootpoint.neuralize.parzen import Parzen, fit_parzen
-    from rootpoint.perturbation.patch_gaussian import fit_patch_gaussian
+    from rootpoint.perturbation.patch_gaussian import PatchGaussian, fit_patch_gaussian
+    from rootpoint.perturbation.reference_images import ReferenceImages, fit_reference_images
     from rootpoint.propagation import composites, inspect, rules
     from rootpoint.propagation.composites import Composite, Where
     from rootpoint.propagation.patterns import Patterns, fit_patterns
@@ -58,6 +60,7 @@ _WHERE = {
     "CAM": "methods.cam",
     "Composite": "propagation.composites",
     "ContributionPropagation": "methods.backprop",
+    "DataSensitivity": "methods.gradient",
     "DeconvNet": "methods.backprop",
     "DeepLift": "methods.deeplift",
     "DeepTaylor": "methods.lrp",
@@ -80,12 +83,14 @@ _WHERE = {
     "Occlusion": "methods.occlusion",
     "Parzen": "neuralize.parzen",
     "Passes": "explanation",
+    "PatchGaussian": "perturbation.patch_gaussian",
     "PatternAttribution": "methods.pattern",
     "PatternNet": "methods.pattern",
     "Patterns": "propagation.patterns",
     "Population": "additive.population",
     "PredictionDifference": "methods.prediction_difference",
     "Random": "methods.baselines",
+    "ReferenceImages": "perturbation.reference_images",
     "RootpointError": "errors",
     "Rule": "propagation.rules",
     "Sensitivity": "methods.gradient",
@@ -104,6 +109,7 @@ _WHERE = {
     "fit_patch_gaussian": "perturbation.patch_gaussian",
     "fit_patterns": "propagation.patterns",
     "fit_population": "additive.population",
+    "fit_reference_images": "perturbation.reference_images",
     "global_terms": "additive.boosting",
     "inspect": "propagation",
     "prototype": "prototypes",
@@ -124,6 +130,7 @@ __all__ = [
     "BoundMethod",
     "Composite",
     "ContributionPropagation",
+    "DataSensitivity",
     "DeconvNet",
     "DeepLift",
     "DeepTaylor",
@@ -144,12 +151,14 @@ __all__ = [
     "Occlusion",
     "Parzen",
     "Passes",
+    "PatchGaussian",
     "PatternAttribution",
     "PatternNet",
     "Patterns",
     "Population",
     "PredictionDifference",
     "Random",
+    "ReferenceImages",
     "RootpointError",
     "Rule",
     "Sensitivity",
@@ -169,6 +178,7 @@ __all__ = [
     "fit_patch_gaussian",
     "fit_patterns",
     "fit_population",
+    "fit_reference_images",
     "global_terms",
     "inspect",
     "method",

@@ -75,8 +75,8 @@ def check_changes(method: str, index: int, batch: int, score: Tensor, others: Te
     if float((others - score).abs().max()) <= rounding:
         which = f" of sample {index}" if batch > 1 else ""
         raise InputError(
-            f"{method}: the score{which} stays {float(score) + 0.0:.6g} whatever is taken away, so there "
-            "is nothing to explain: choose another baseline, larger windows, or another target"
+            f"{method}: the score{which} stays {float(score) + 0.0:.6g} whatever is taken away, so "
+            "there is nothing to explain: choose another baseline, larger parts, or another target"
         )
 
 
@@ -145,8 +145,11 @@ class Evaluator:
     advance: Callable[[int], None] = nothing
     spent: int = 0
 
-    def __call__(self, count: int, make: Callable[[int, int], Any]) -> Tensor:
-        """The scores (count,) of the inputs that `make(start, stop)` gives, a batch at a time."""
+    def __call__(self, count: int, make: Callable[[int, int], Any], times: int = 1) -> Tensor:
+        """The scores (count,) of the inputs that `make(start, stop)` gives, a batch at a time.
+
+        times   how many times larger than for whole copies batches may be
+        """
 
         def evaluate(start: int, stop: int) -> Tensor:
             with torch.no_grad():
@@ -156,6 +159,6 @@ class Evaluator:
             check_scores(score)
             return score
 
-        found = list(in_batches(evaluate, count, fitting(self.like), self.advance))
+        found = list(in_batches(evaluate, count, times * fitting(self.like), self.advance))
         self.spent += count
         return torch.cat(found) if found else torch.empty(0, device=self.like.device)

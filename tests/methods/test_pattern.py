@@ -32,7 +32,8 @@ def network() -> Any:
         nn.ReLU(),
         nn.Linear(5, 3),
     )
-    nn.init.uniform_(net[1].running_var, 0.5, 2)
+    norm: Any = net[1]
+    nn.init.uniform_(norm.running_var, 0.5, 2)
     return net.double().eval()
 
 
@@ -105,7 +106,7 @@ def test_linear_maps_go_back_by_patterns_and_relus_by_their_gradient(
     f = net(x)[:, 1]
     m = f[:, None] * patterns[2][1] * (hidden > 0)
     m = (m @ patterns[1]).reshape(pooled.shape)
-    m = F.max_unpool2d(m, where, 2) * (y > 0)
+    m = F.max_unpool2d(m, where, [2, 2]) * (y > 0)
     expected = F.conv_transpose2d(m, patterns[0], padding=1).detach()
 
     found = method(patterns=fitted)(net, x, 1)
