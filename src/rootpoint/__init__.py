@@ -53,7 +53,14 @@ if TYPE_CHECKING:
     from rootpoint.propagation.patterns import Patterns, fit_patterns
     from rootpoint.propagation.rules import Rule, rule
     from rootpoint.propagation.signals import activation_patterns, signal_quality
-    from rootpoint.prototypes import fit_density, fit_generator, prototype
+    from rootpoint.prototypes import (
+        GaussianMixture,
+        Generator,
+        Prototype,
+        fit_density,
+        fit_generator,
+        prototype,
+    )
 
 _WHERE = {
     "Balance": "explanation",
@@ -70,7 +77,9 @@ _WHERE = {
     "ExcitationBackprop": "methods.backprop",
     "Explanation": "explanation",
     "ExplanationVector": "methods.explanation_vector",
+    "GaussianMixture": "prototypes",
     "GaussianProcess": "neuralize.gaussian_process",
+    "Generator": "prototypes",
     "GradCAM": "methods.cam",
     "Gradient": "methods.gradient",
     "GradientTimesInput": "methods.gradient",
@@ -89,6 +98,7 @@ _WHERE = {
     "Patterns": "propagation.patterns",
     "Population": "additive.population",
     "PredictionDifference": "methods.prediction_difference",
+    "Prototype": "prototypes",
     "Random": "methods.baselines",
     "ReferenceImages": "perturbation.reference_images",
     "RootpointError": "errors",
@@ -139,7 +149,9 @@ __all__ = [
     "ExcitationBackprop",
     "Explanation",
     "ExplanationVector",
+    "GaussianMixture",
     "GaussianProcess",
+    "Generator",
     "GradCAM",
     "Gradient",
     "GradientTimesInput",
@@ -157,6 +169,7 @@ __all__ = [
     "Patterns",
     "Population",
     "PredictionDifference",
+    "Prototype",
     "Random",
     "ReferenceImages",
     "RootpointError",
