@@ -154,6 +154,41 @@ def test_a_growing_signal_is_noted() -> None:
     assert PatternNet(patterns=fitted)(net, torch.zeros_like(x)).notes == ()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_score_that_was_never_positive_is_noted(method: Any) -> None:
+    """It has no two-component pattern, so that nothing could come of it."""
+    model = nn.Linear(2, 2, bias=False).double().eval()
+    model.weight.data = torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).double()
+    fitted, x = method().fit(model, torch.rand(9, 2).double()), torch.ones(1, 2).double()
+    assert fitted(model, x, 0).notes == ()
+    found = fitted(model, x, 1)
+    assert torch.equal(found.relevance, torch.zeros(1, 2).double())
+    assert "never positive" in found.notes[0]
+    assert method(estimator="linear").fit(model, torch.rand(9, 2).double())(model, x, 1).notes == ()
+
+
+def test_a_signal_too_large_for_float32_comes_in_float64() -> None:
+    net, x = network(), images()
+    fitted = fit_patterns(net, x)
+    large = {name: 1e15 * pattern for name, pattern in fitted.patterns.items()}
+    expected = PatternNet(patterns=fitted)(net, x, 1).relevance * 1e45
+    found = PatternNet(patterns=Patterns("linear", large))(net.float(), x.float(), 1).relevance
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found / 1e45, expected / 1e45, rtol=1e-3, atol=1e-3)
+
+
+def test_half_precision_begins_with_one() -> None:
+    net, x = network(), images()
+    fitted = fit_patterns(net, x, "linear")
+    for method in METHODS:
+        expected = method(patterns=fitted)(net.double(), x, 1).relevance
+        for dtype in (torch.float16, torch.bfloat16):
+            found = method(patterns=fitted)(net.to(dtype), x.to(dtype), 1).relevance
+            assert found.dtype == dtype
+            similar = F.cosine_similarity(found.double().flatten(), expected.flatten(), dim=0)
+            assert similar > 0.95
+
+
 def test_an_overflow_is_an_error() -> None:
     net, x = network().float(), images().float()
     fitted = fit_patterns(net, x)
