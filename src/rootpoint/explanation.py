@@ -154,7 +154,9 @@ class Explanation:
         Raises InputError if the method does not propagate relevance and so keeps no books.
         """
         if self.account is None:
-            raise InputError(f"{self.method.name} keeps no books; methods that pass on relevance, such as lrp, do")
+            raise InputError(
+                f"{self.method.name} keeps no books; methods that pass on relevance, such as lrp, do"
+            )
         return self.account()
 
     def to_shap(

@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from rootpoint.inputs import Model, call, map_inputs
-from rootpoint.scoring import as_tensor
+from rootpoint.scoring import FROZEN, as_tensor
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -43,6 +43,7 @@ def frozen(model: Model, inputs: Any) -> Model:
                 if order:
                     copy = copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
                 if _same(wanted, as_tensor(call(copy, one))):
+                    setattr(copy, FROZEN, True)
                     return copy
             except Exception:  # whatever stands against it, a lesser copy may do
                 continue
