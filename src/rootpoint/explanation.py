@@ -155,7 +155,7 @@ class Explanation:
         """
         if self.account is None:
             raise InputError(
-                f"{self.method.name} keeps no books; methods that pass on relevance, such as lrp, do"
+                f"{self.method.name} keeps no books; methods that pass on relevance, as lrp, do"
             )
         return self.account()
 

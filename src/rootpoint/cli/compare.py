@@ -10,7 +10,7 @@ import typer
 
 from rootpoint.cli.options import AsJson, Data, Download, ModelName, Output, TargetText
 from rootpoint.cli.terminal import complain, each, out, print_json, print_table, save, talk
-from rootpoint.errors import RootpointError, UnsupportedModelError
+from rootpoint.errors import MissingExtraError, RootpointError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from rootpoint.cli.answer import Answer
@@ -34,7 +34,7 @@ def compare(
     """Explain one decision by several methods: one sheet, with what each of them cost.
 
     A method that cannot explain this model is reported; the others are compared all the same. With
-    --all that is no failure, nor are methods left out that need data, if no --data is given.
+    --all that is no failure, nor are methods whose extra is not installed, or that need --data.
     """
     from rootpoint.cli.answer import answer, fitted
     from rootpoint.data import open_photo
@@ -57,7 +57,7 @@ def compare(
             answers.append(answer(photo, network, bound, target))
         except RootpointError as error:
             complain(error, one.name)
-            if not (everything and isinstance(error, UnsupportedModelError)):
+            if not (everything and isinstance(error, UnsupportedModelError | MissingExtraError)):
                 failures.append(error)
     if not answers:
         raise typer.Exit(UnsupportedModelError.exit_code)
