@@ -49,5 +49,5 @@ def methods() -> Image.Image:
 
 
 if __name__ == "__main__":
-    methods().quantize(256).save(HERE / "methods.png", optimize=True)
+    methods().save(HERE / "methods.jpg", quality=92, optimize=True)
     why().save(HERE / "why.png", optimize=True)
