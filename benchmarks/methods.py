@@ -35,8 +35,8 @@ BOUNDS = {
 }
 ABOUT = """# Speed of the other methods
 
-Made by `make bench` (`benchmarks/methods.py`). One image, 1 thread, median of {runs}
-interleaved runs, PyTorch {torch}, {machine}. Captum runs at the best of {batches} perturbations per
+Made by `make bench` (`benchmarks/methods.py`). One image, 1 thread, each timed {runs} × in turns
+after a warm-up, PyTorch {torch}, {machine}. Captum runs at the best of {batches} perturbations per
 evaluation. The bound is ours: for backward methods on the ratio to a plain gradient (times the
 steps), for sampling methods on the ratio to Captum at the same number of model evaluations.
 
