@@ -7,7 +7,7 @@ import torch
 
 import rootpoint.prototypes as rp
 from rootpoint.errors import InputError
-from rootpoint.prototypes.parametrizations import blurred
+from rootpoint.perturbation.blur import blurred
 from rootpoint.prototypes.regularizers import likeness
 
 BOX = (torch.tensor(-1.0), torch.tensor(3.0))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rootpoint.errors import InputError
 from rootpoint.inputs import batches
+from rootpoint.perturbation.blur import blurred
 
 Box: TypeAlias = "tuple[Tensor, Tensor]"
 
@@ -67,18 +67,6 @@ class Pixels:
         if self.blur and (step + 1) % self.every == 0:
             values = blurred(values, self.blur)
         return values if box is None else values.clamp(*box)
-
-
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Each channel convolved with a Gaussian, the border repeated."""
-    reach = max(1, round(3 * sigma))
-    offsets = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    channels = images.shape[1]
-    images = F.pad(images, (reach,) * 4, mode="replicate")
-    images = F.conv2d(images, kernel.repeat(channels, 1, 1, 1), groups=channels)
-    return F.conv2d(images, kernel[:, None].repeat(channels, 1, 1, 1), groups=channels)
 
 
 @dataclass(frozen=True)
