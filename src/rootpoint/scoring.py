@@ -39,11 +39,16 @@ def decide(model: Model, inputs: Inputs, targets: Sequence[Target]) -> list[Deci
     Raises InputError or UnsupportedModelError if the inputs, the model or a target cannot be used.
     """
     check(model, inputs)
+    return decided(model, inputs, targets, batch_size(inputs))
+
+
+def decided(model: Model, inputs: Any, targets: Sequence[Target], batch: int) -> list[Decision]:
+    """`decide` for whatever the model takes, `batch` samples of it, without a check of inputs."""
     with torch.no_grad():
         output = as_tensor(call(model, inputs))
     found = []
     for target in targets:
-        score, resolved = scores(output, target, batch_size(inputs))
+        score, resolved = scores(output, target, batch)
         check_scores(score)
         found.append(Decision(score.detach(), resolved, output))
     return found

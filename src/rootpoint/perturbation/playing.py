@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rootpoint.errors import InputError
 from rootpoint.explanation import Explanation, Passes
-from rootpoint.inputs import Model, call, check_model, check_scores, single
+from rootpoint.inputs import Model, check_model, single
 from rootpoint.method import Method
 from rootpoint.perturbation.coalitions import Worth
 from rootpoint.perturbation.features import Features, features
@@ -19,8 +19,8 @@ from rootpoint.perturbation.frozen import frozen
 from rootpoint.perturbation.game import Game, TensorGame, TextGame
 from rootpoint.perturbation.replacements import replacements
 from rootpoint.progress import progress
-from rootpoint.scoring import Decision, Evaluator, as_tensor, decide
-from rootpoint.target import Target, scores
+from rootpoint.scoring import Decision, Evaluator, decide, decided
+from rootpoint.target import Target
 
 _WORD_BYTES = 1 << 14  # what a model may hold of each word, to judge how many texts fit a batch
 
@@ -163,14 +163,7 @@ def decisions(method: str, model: Model, inputs: Any, targets: Sequence[Target])
     check_model(model)
     if not inputs:
         raise InputError("there is no text to explain")
-    with torch.no_grad():
-        output = as_tensor(call(model, inputs))
-    found = []
-    for target in targets:
-        score, resolved = scores(output, target, len(inputs))
-        check_scores(score)
-        found.append(Decision(score.detach(), resolved, output))
-    return found
+    return decided(model, inputs, targets, len(inputs))
 
 
 def play(
