@@ -64,7 +64,9 @@ class Method(ABC):
             check_bounds(self.name, f, getattr(self, f.name))
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._values() == other._values()  # type: ignore
+        if not isinstance(other, Method) or type(self) is not type(other):
+            return False
+        return self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))

@@ -36,7 +36,7 @@ def prototype(
     """Search the picture that a class's score is highest for: what the model takes for the class.
 
     Writes one picture per prototype and a contact sheet of all. A prototype takes as many forward
-    and backward passes as there are steps: with the default model about half a minute.
+    and backward passes as there are steps: with the default model some ten seconds.
     """
     from rootpoint.models import DEFAULT, load
     from rootpoint.prototypes import prototype as search

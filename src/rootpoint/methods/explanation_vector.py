@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from rootpoint.errors import InputError, UnsupportedModelError
 from rootpoint.explanation import Explanation, Passes
@@ -126,7 +126,7 @@ class _Leaving:
                 )
             return label.tolist()
         _, resolved = scores(logits, self.target, count)
-        return [i % classes for i in resolved]  # type: ignore[operator, union-attr]
+        return [i % classes for i in cast("list[int]", resolved)]
 
     def notes(self, output: Any, relevance: Any) -> tuple[str, ...]:
         from rootpoint.inputs import tensors

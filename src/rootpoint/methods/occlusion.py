@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
-from rootpoint.explanation import Explanation, Passes
+from rootpoint.explanation import Explanation
 from rootpoint.method import Method, parameter
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from rootpoint.inputs import Inputs, Model
     from rootpoint.perturbation.windows import Window
-    from rootpoint.scoring import Decision
     from rootpoint.target import Target
 
 Sizes = int | tuple[int, ...]
@@ -70,6 +69,7 @@ class Occlusion(Method):
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.inputs import single
+        from rootpoint.perturbation.filled import explained
         from rootpoint.perturbation.frozen import frozen
         from rootpoint.progress import progress
         from rootpoint.scoring import decide
@@ -79,49 +79,20 @@ class Occlusion(Method):
         decisions = decide(model, x, targets)
         at_windows = self._windows(x[0])
         covers = [self._covers(sample, at_windows) for sample in x]
-        copy = frozen(model, x)
-        total = sum(1 + len(at_windows) * len(cover(0)) for cover in covers) * len(targets)
+        copy, number = frozen(model, x), len(covers[0](0))
+
+        def fill(sample: int, index: int) -> Tensor:
+            return covers[sample](index)[(slice(None), *at_windows[index])]
+
+        def worth(whole: Tensor, without: Tensor) -> Tensor:
+            return whole - without
+
+        total = (1 + len(at_windows) * number) * len(x) * len(targets)
         with progress(total, self.name) as advance:
-            return [self._explained(copy, x, d, at_windows, covers, advance) for d in decisions]
-
-    def _explained(
-        self,
-        model: Model,
-        x: Tensor,
-        decision: Decision,
-        at_windows: list[Window],
-        covers: list[Callable[[int], Tensor]],
-        advance: Callable[[int], None],
-    ) -> Explanation:
-        import torch
-
-        from rootpoint.perturbation.filled import filled_scores
-        from rootpoint.perturbation.windows import averaged
-        from rootpoint.scoring import Evaluator, check_changes
-
-        maps, spent = [], 0
-        for index, (sample, cover) in enumerate(zip(x, covers, strict=True)):
-            evaluate = Evaluator(model, decision.target, index, sample, advance)
-            whole = evaluate(1, lambda start, stop, sample=sample: sample[None])
-
-            def fill(index: int, cover: Callable[[int], Tensor] = cover) -> Tensor:
-                return cover(index)[(slice(None), *at_windows[index])]
-
-            score = filled_scores(
-                evaluate, sample, at_windows, len(cover(0)), fill, network=model
-            ).mean(1)
-            check_changes(self.name, index, len(x), whole, score)
-            maps.append(averaged(at_windows, whole - score, sample))
-            spent = max(spent, evaluate.spent)
-        return Explanation(
-            relevance=torch.stack(maps),
-            output=decision.score,
-            target=decision.target,
-            prediction=decision.prediction,
-            inputs=x,
-            method=self,
-            passes=Passes(1 + spent),
-        )
+            return [
+                explained(self, x, d, at_windows, number, fill, worth, advance, network=copy)
+                for d in decisions
+            ]
 
     def _windows(self, sample: Tensor) -> list[Window]:
         from rootpoint.perturbation.windows import windows

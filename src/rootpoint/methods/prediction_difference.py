@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rootpoint.errors import InputError
-from rootpoint.explanation import Explanation, Passes
+from rootpoint.explanation import Explanation
 from rootpoint.method import Method, parameter
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class PredictionDifference(Method):
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.inputs import single
+        from rootpoint.perturbation.filled import explained
         from rootpoint.perturbation.frozen import frozen
         from rootpoint.perturbation.windows import windows
         from rootpoint.progress import progress
@@ -95,9 +97,27 @@ class PredictionDifference(Method):
         shape = x.shape[1:]
         at_windows = windows(shape, (shape[0], side, side), (shape[0], stride, stride), whole=True)
         copy = frozen(model, x)
+
+        def fill(sample: int, index: int) -> Tensor:
+            return sampler(x[sample], index, at_windows[index])
+
+        def explain(decision: Decision) -> Explanation:
+            return explained(
+                self,
+                x,
+                decision,
+                at_windows,
+                self.samples,
+                fill,
+                partial(self._worth, decision),
+                advance,
+                network=copy,
+                scored=self._scored(copy, decision),
+            )
+
         evaluations = (1 + len(at_windows) * self.samples) * len(x) * len(targets)
         with progress(evaluations, self.name) as advance:
-            return [self._explained(copy, x, d, at_windows, sampler, advance) for d in decisions]
+            return [explain(d) for d in decisions]
 
     def _sampler(self, x: Tensor) -> Sampler:
         from rootpoint.perturbation.fillings import conditional_filling, marginal_filling
@@ -147,47 +167,12 @@ class PredictionDifference(Method):
             )
         return self.stride
 
-    def _explained(
-        self,
-        model: Model,
-        x: Tensor,
-        decision: Decision,
-        at_windows: list[Window],
-        sampler: Sampler,
-        advance: Callable[[int], None],
-    ) -> Explanation:
-        import torch
+    def _scored(self, model: Model, decision: Decision) -> Model:
+        """The model whose scores are compared: its probabilities, if evidence is."""
+        from rootpoint.scoring import probable
 
-        from rootpoint.perturbation.filled import filled_scores
-        from rootpoint.perturbation.windows import averaged
-        from rootpoint.scoring import Evaluator, check_changes, probable
-
-        scored = model
-        if self.measure == "evidence" and self.softmax and not callable(decision.target):
-            scored = probable(model)
-        maps, spent = [], 0
-        for index, sample in enumerate(x):
-            evaluate = Evaluator(scored, decision.target, index, sample, advance)
-
-            def fill(index: int, sample: Tensor = sample) -> Tensor:
-                return sampler(sample, index, at_windows[index])
-
-            whole = evaluate(1, lambda start, stop, sample=sample: sample[None])
-            each = filled_scores(
-                evaluate, sample, at_windows, self.samples, fill, network=model
-            ).mean(1)
-            check_changes(self.name, index, len(x), whole, each)
-            maps.append(averaged(at_windows, self._worth(decision, whole, each), sample))
-            spent = max(spent, evaluate.spent)
-        return Explanation(
-            relevance=torch.stack(maps),
-            output=decision.score,
-            target=decision.target,
-            prediction=decision.prediction,
-            inputs=x,
-            method=self,
-            passes=Passes(1 + spent),
-        )
+        wanted = self.measure == "evidence" and self.softmax and not callable(decision.target)
+        return probable(model) if wanted else model
 
     def _worth(self, decision: Decision, whole: Tensor, without: Tensor) -> Tensor:
         """What each window is worth, (n,)."""

@@ -1,22 +1,65 @@
-"""The score of a sample with windows of it filled in some way."""
+"""Samples explained by what their score becomes when windows of them are filled in some way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from rootpoint.explanation import Explanation, Passes
 from rootpoint.inputs import Model
+from rootpoint.method import Method
 from rootpoint.perturbation.patched import Known, Patched
-from rootpoint.perturbation.windows import Window
-from rootpoint.scoring import Evaluator
+from rootpoint.perturbation.windows import Window, averaged
+from rootpoint.scoring import Decision, Evaluator, check_changes
 
 _WORTHWHILE = 16  # evaluations, of which two to try are no great part
 _SMALLER = 3  # times, about, that boxes are than images on the way through a network
 
 Fill = Callable[[int], Tensor]
 """Values (number, *its shape) for the window of an index."""
+
+
+def explained(
+    method: Method,
+    x: Tensor,
+    decision: Decision,
+    at: Sequence[Window],
+    number: int,
+    fill: Callable[[int, int], Tensor],
+    worth: Callable[[Tensor, Tensor], Tensor],
+    advance: Callable[[int], None],
+    *,
+    network: Model,
+    scored: Model | None = None,
+) -> Explanation:
+    """The relevance of each value: the mean worth of the windows that hold it.
+
+    fill    `number` fillings of a window, by the indices of sample and window
+    worth   of windows (n,), from the score of the whole sample and those without each window
+    network, scored   what is run, and the function of it whose scores count, if not its own
+    Raises InputError if no filling changes the score.
+    """
+    maps, spent = [], 0
+    for index, sample in enumerate(x):
+        evaluate = Evaluator(scored or network, decision.target, index, sample, advance)
+        whole = evaluate(1, lambda start, stop, sample=sample: sample[None])
+        fill_one = partial(fill, index)
+        without = filled_scores(evaluate, sample, at, number, fill_one, network=network).mean(1)
+        check_changes(method.name, index, len(x), whole, without)
+        maps.append(averaged(at, worth(whole, without), sample))
+        spent = max(spent, evaluate.spent)
+    return Explanation(
+        relevance=torch.stack(maps),
+        output=decision.score,
+        target=decision.target,
+        prediction=decision.prediction,
+        inputs=x,
+        method=method,
+        passes=Passes(1 + spent),
+    )
 
 
 def filled_scores(
@@ -100,7 +143,9 @@ def _agree(evaluate: Evaluator, copies: _Copies) -> bool:
     wanted = evaluate(1, lambda start, stop: copies.whole(one, one + 1))
     try:
         found = evaluate(1, lambda start, stop: copies.patched(one, one + 1))
-    except Exception:  # a model that takes tensors only
+    # A model may want a tensor itself, and say so by any error. Whole copies, which are next, work,
+    # or raise what is wrong with the model.
+    except Exception:
         return False
     tolerance = 1e-9 if wanted.dtype == torch.float64 else 1e-4
     return bool((wanted - found).abs() <= tolerance * wanted.abs())

@@ -32,7 +32,7 @@ def frozen(model: Model, inputs: Any) -> Model:
     if not isinstance(model, nn.Module) or not any(_is(m, _CONVOLUTIONS) for m in model.modules()):
         return model
     one, watch = map_inputs(lambda x: x[:1], inputs), _Watch(model)
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # the copy must be differentiable
         with watch:
             wanted = as_tensor(call(model, one))
         pairs = watch.pairs()
@@ -41,11 +41,13 @@ def frozen(model: Model, inputs: Any) -> Model:
                 copy = deepcopy(model)
                 _fold(copy, fold)
                 if order:
-                    copy = copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                    _order(copy)
                 if _same(wanted, as_tensor(call(copy, one))):
                     setattr(copy, FROZEN, True)
-                    return copy
-            except Exception:  # whatever stands against it, a lesser copy may do
+                    return copy.requires_grad_(False)
+            # A user's module may refuse to be copied or changed by any error; then a lesser copy
+            # may do, or the model itself, which has just run.
+            except Exception:
                 continue
     return model
 
@@ -59,16 +61,24 @@ def _fold(model: nn.Module, pairs: list[tuple[str, str]]) -> None:
     """Fold batch-norms into the convolutions whose outputs they take, in this network."""
     for name, other in pairs:
         convolution, norm = model.get_submodule(name), model.get_submodule(other)
+        assert isinstance(convolution, _CONVOLUTIONS)
         assert isinstance(norm, _NORMS)
         assert norm.running_mean is not None
         assert norm.running_var is not None
         convolution.weight, convolution.bias = fuse_conv_bn_weights(
-            convolution.weight, convolution.bias,  # type: ignore[arg-type]
+            convolution.weight, convolution.bias,
             norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,
         )  # fmt: skip
         for place, module in list(model.named_modules(remove_duplicate=False)):
             if module is norm:
-                model.set_submodule(place, nn.Identity())
+                model.set_submodule(place, nn.Identity().eval())
+
+
+def _order(model: nn.Module) -> None:
+    """Put the weights of convolutions into channels-last memory."""
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 class _Watch(TorchFunctionMode):
@@ -99,8 +109,8 @@ class _Watch(TorchFunctionMode):
         if func in (F.conv1d, F.conv2d, F.conv3d, F.batch_norm) and id(given[1]) in self._names:
             name = self._names[id(given[1])]
             self._calls[name] += 1
-            if func is not F.batch_norm:
-                self._made[id(result)] = name, result  # type: ignore[assignment]
+            if func is not F.batch_norm and isinstance(result, Tensor):
+                self._made[id(result)] = name, result
             elif id(given[0]) in self._made:
                 self._taken.append((self._made[id(given[0])][0], name, given[0]))
         return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rootpoint.backward import Plain, explain_backward
 from rootpoint.errors import InputError
@@ -54,7 +54,7 @@ def gradients_at(
     batch = batch_size(inputs)
     size = max(1, min(fitting(x[0]) for x in tensors(inputs)) // 3)  # activations are kept too
     device = tensors(inputs)[0].device
-    faster = _copy(model, inputs) if at is None else model
+    faster = frozen(model, inputs) if at is None else model
 
     def evaluate(start: int, stop: int) -> Gradients:
         index = torch.arange(start, stop, device=device)
@@ -87,15 +87,6 @@ def scores_at(
     size = min(fitting(x[0]) for x in tensors(inputs))
     found = list(in_batches(evaluate, steps * batch, size))
     return torch.cat(found, 1).reshape(len(targets), steps, batch)
-
-
-def _copy(model: Model, inputs: Inputs) -> Model:
-    """A faster copy of a network, whose parameters need no gradient; other models themselves."""
-    with torch.inference_mode(False):  # whatever the caller's, the copy must be differentiable
-        copy = frozen(model, inputs)
-    if copy is not model and isinstance(copy, nn.Module):
-        copy.eval().requires_grad_(False)
-    return copy
 
 
 def _slope(x: Tensor, slope: Tensor) -> Tensor:
