@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import rootpoint
 from rootpoint import LRP, DeepTaylor, Explanation, Gradient, GradientTimesInput, Method
 from rootpoint.errors import InputError, UnknownNameError
-from rootpoint.method import check_bounds, parameter, parse
+from rootpoint.parametric import check_bounds, parameter, parse
 
 
 class Counting(nn.Module):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
-import pkgutil
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from rootpoint.errors import InputError, UnknownNameError
+from rootpoint.errors import InputError
+from rootpoint.parametric import Parametric, known, make, parameter
 
 if TYPE_CHECKING:
     from rootpoint.explanation import Explanation
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from rootpoint.target import Target
 
 
-def parameter(default: Any, help: str, **bounds: Any) -> Any:
-    """A field of a method: default, a line of help, and `low`, `high`, `choices` or `number`."""
-    return field(default=default, metadata={"help": help, **bounds})
-
+__all__ = ["AXIOMS", "NEEDS", "BoundMethod", "Method", "explain", "method", "methods", "parameter"]
 
 AXIOMS = {
     "complete": "Σ relevance = score − score of the baseline",
@@ -41,7 +38,7 @@ NEEDS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Method(ABC):
+class Method(Parametric, ABC):
     """An attribution method: anything that turns (model, inputs, target) into relevance.
 
     A method is its parameters and nothing else: it knows no model and can be printed, compared,
@@ -53,30 +50,9 @@ class Method(ABC):
     axioms, needs   keys of `AXIOMS` and `NEEDS`
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
     cost: ClassVar[str]
     axioms: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            check_bounds(self.name, f, getattr(self, f.name))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Method) or type(self) is not type(other):
-            return False
-        return self._values() == other._values()
-
-    def __hash__(self) -> int:
-        return hash((type(self), self._values()))
-
-    def _values(self) -> tuple[Any, ...]:
-        """The parameters; tensors and mappings, which are no values, by their identity."""
-        values = (getattr(self, f.name) for f in fields(self))
-        return tuple(
-            ("one", id(v)) if hasattr(v, "data_ptr") or isinstance(v, dict) else v for v in values
-        )
 
     def __call__(
         self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
@@ -103,6 +79,22 @@ class Method(ABC):
         """Raise InputError if an inner module is to be explained, which this method cannot."""
         if at is not None:
             raise InputError(f"{self.name} explains inputs, not inner modules: leave out at={at!r}")
+
+    def save(self, path: str | Path) -> Path:
+        """Write name and parameters as JSON, for `rootpoint.method(path)` and `--method path`.
+
+        Raises InputError if a parameter is no plain value: what is fitted has its own file.
+        """
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        for key, value in given.items():
+            if not (value is None or isinstance(value, str | int | float)):
+                raise InputError(
+                    f"{self.name}: {key} is a {type(value).__name__}, which cannot be written as "
+                    "text: name a composite or a fitted file instead"
+                )
+        path = Path(path)
+        path.write_text(json.dumps({"method": self.name, "parameters": given}, indent=2) + "\n")
+        return path
 
     @abstractmethod
     def run(
@@ -202,36 +194,30 @@ def _joined(each: Sequence[Any]) -> Any:
 
 def methods() -> dict[str, type[Method]]:
     """Every attribution method by its name. Imports no torch."""
-    package = importlib.import_module("rootpoint.methods")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"rootpoint.methods.{module.name}")
-    found: dict[str, type[Method]] = {}
-    waiting = [Method]
-    while waiting:
-        cls = waiting.pop()
-        waiting += cls.__subclasses__()
-        if "name" in cls.__dict__:
-            found[cls.name] = cls
-    return dict(sorted(found.items()))
+    return known("rootpoint.methods", Method)
 
 
 def method(name: str, **parameters: Any) -> Method:
-    """The method called `name`. Parameters may be strings, as a command line gives them.
+    """The method called `name`, which may carry parameters: "lrp(composite='epsilon')".
 
-    Raises UnknownNameError for an unknown method, InputError for a bad parameter.
+    name   also a file (.json) that `Method.save` wrote
+    Parameters may be strings, as a command line gives them. Raises UnknownNameError for an unknown
+    method, InputError for a bad parameter or file.
     """
-    known = methods()
-    if name not in known:
-        raise UnknownNameError("method", name, known)
-    cls = known[name]
-    allowed = {f.name: f for f in fields(cls)}
-    for key, value in parameters.items():
-        if key not in allowed:
-            offered = ", ".join(allowed) or "none"
-            raise InputError(f"{name} has no parameter {key!r}; its parameters: {offered}")
-        if isinstance(value, str):
-            parameters[key] = parse(allowed[key], value)
-    return cls(**parameters)
+    if name.endswith(".json"):
+        name, saved = _loaded(Path(name))
+        parameters = saved | parameters
+    return make("method", name, methods(), parameters)
+
+
+def _loaded(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return str(document["method"]), dict(document["parameters"])
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no method: write it with method.save(path)") from error
 
 
 def explain(
@@ -264,37 +250,3 @@ def explain(
 
 
 _by_name = method  # `explain` has a parameter of that name
-
-
-def parse(f: Field[Any], text: str) -> Any:
-    """A parameter's value from its text: a Python literal, or the text itself."""
-    if f.type == "str" or (f.type == "str | None" and text.lower() != "none"):
-        return text  # "1.10" is the path of a module
-    constants = {"true": True, "false": False, "none": None}
-    if text.lower() in constants:
-        return constants[text.lower()]
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-    return float(value) if isinstance(f.default, float) and isinstance(value, int) else value
-
-
-def check_bounds(owner: str, f: Field[Any], value: Any) -> None:
-    """Raise InputError if a parameter's value is not of its default's type or out of bounds."""
-    where = f"{owner}: {f.name}={value!r}"
-    number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    optional = f.metadata.get("number", False)
-    wanted = isinstance(f.default, int | float) and not isinstance(f.default, bool)
-    if not number and (wanted or (optional and value is not None)):
-        raise InputError(f"{where} is not a number")
-    if number and wanted and isinstance(f.default, int) and not isinstance(value, int):
-        raise InputError(f"{where} is not a whole number")
-    if isinstance(f.default, bool) and not isinstance(value, bool):
-        raise InputError(f"{where} is neither true nor false")
-    choices = f.metadata.get("choices")
-    if choices and value not in choices:
-        raise InputError(f"{where}; choose one of {', '.join(map(str, choices))}")
-    low, high = f.metadata.get("low"), f.metadata.get("high")
-    if number and ((low is not None and value < low) or (high is not None and value > high)):
-        raise InputError(f"{where} is out of range [{low}, {high}]")

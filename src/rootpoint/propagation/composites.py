@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from rootpoint.errors import InputError, UnknownNameError
+from rootpoint.parametric import split
 from rootpoint.propagation import rules
 from rootpoint.propagation.operations import LINEAR
 from rootpoint.propagation.rules import DEFAULTS, Rule
@@ -278,14 +278,10 @@ def composite(name: str | Composite) -> Composite:
         return name
     if not isinstance(name, str):
         raise InputError(f"{name!r} is neither a Composite nor the name of one")
-    base = name.partition("(")[0]
+    base, options = split("composite", name)
     if base not in PRESETS:
         raise UnknownNameError("composite", base, PRESETS)
     try:
-        call = ast.parse(name.replace(base, "f", 1) if "(" in name else "f()", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError("options are name=value, separated by commas")
-        given = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        return PRESETS[base](**given)
-    except (SyntaxError, ValueError, TypeError) as error:
+        return PRESETS[base](**options)
+    except TypeError as error:
         raise InputError(f"composite {name!r} cannot be read: {error}") from error

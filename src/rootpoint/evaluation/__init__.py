@@ -1,0 +1,1 @@
+"""Whether an explanation can be trusted: metrics, evaluations, selection of a method."""
