@@ -78,7 +78,7 @@ def test_one_unreadable_photo_does_not_stop_the_others(capsys, photo, model, tmp
 def test_settings_reach_the_method(capsys, photo, model, tmp_path):
     options = ("--model", model, "--output", tmp_path, "--set", "composite=epsilon")
     _, out, _ = run(capsys, "explain", photo, *options)
-    assert "lrp composite=epsilon " in out
+    assert "lrp(composite='epsilon')" in out
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
@@ -75,7 +75,7 @@ class Answer:
             f"sum of relevance {number(self.total)}",
             *(() if self.missing is None else (self.missing,)),
             *(() if self.explanation.passes is None else (str(self.explanation.passes),)),
-            describe(self.explanation.method),
+            str(self.explanation.method),
             self.model.name,
         )
 
@@ -129,10 +129,3 @@ def fitted(method: Method, model: ImageModel, folder: Path | None) -> Method:
     if not paths:
         raise InputError(f"there are no images in {folder}: {', '.join(sorted(IMAGES))}")
     return method.fit(model.module, [model.tensor(open_photo(path)) for path in paths])
-
-
-def describe(method: Method) -> str:
-    """The method's name and what is set of its parameters in one line."""
-    values = {f.name: getattr(method, f.name) for f in fields(method)}
-    settings = [f"{name}={value}" for name, value in values.items() if value not in (None, False)]
-    return " ".join([method.name, *settings])

@@ -75,8 +75,8 @@ def inspect(
     from rootpoint.methods.lrp import LRP
     from rootpoint.models import load
 
-    chosen = propagation.composite(composite or LRP().composite)
     network = load(model, download=download)
+    chosen = propagation.composite(composite or LRP().chosen(network.module).composite)
     grey = network.tensor(Image.new("RGB", (network.size, network.size), "grey"))
     path = propagation.inspect(network.module, grey, chosen)
     rows = [

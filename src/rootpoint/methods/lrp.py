@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
@@ -11,9 +11,17 @@ from rootpoint.method import parameter
 from rootpoint.methods.propagating import Propagating
 
 if TYPE_CHECKING:
+    from rootpoint.explanation import Explanation
     from rootpoint.inputs import Inputs, Model
     from rootpoint.propagation.composites import Composite
     from rootpoint.target import Target
+
+
+DEFAULT = "epsilon-plus-flat"
+"""The composite for networks that recommend none."""
+
+RECOMMENDED = "rootpoint_composite"
+"""The attribute by which a network names the composite that explains it best."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,7 +68,9 @@ class LRP(Compilable):
     """Layer-wise relevance propagation: the score is shared backwards, layer by layer.
 
     composite   which rule where: a preset's name, perhaps with options
-                ("epsilon-gamma-box(low=-2.1, high=2.6)"), or a `Composite`
+                ("epsilon-gamma-box(low=-2.1, high=2.6)"), or a `Composite`; "recommended" is the
+                one that the model names by its attribute `rootpoint_composite`, of a network
+                whose best composite is known, and of others epsilon-plus-flat
     compile     run as one graph of torch.compile, made for each shape of the inputs
     Conserves up to what biases and stabilizers absorb (`Explanation.balance`). `bind` keeps
     modified weights between calls. Cost: one forward and one backward, plus what the rules add:
@@ -73,8 +83,20 @@ class LRP(Compilable):
     cost: ClassVar[str] = "1 forward, 1 backward; z⁺ and γ 1.5 ×, αβ 2 × that"
 
     composite: str | Composite = parameter(
-        "epsilon-plus-flat", "which rule where: a preset's name (docs/rules.md) or a Composite"
+        "recommended",
+        "which rule where: a preset's name (docs/rules.md), a Composite, or the model's own",
     )
+
+    def chosen(self, model: Model) -> LRP:
+        """This method with the composite that is recommended for a model, if that is wanted."""
+        if self.composite != "recommended":
+            return self
+        return replace(self, composite=getattr(model, RECOMMENDED, DEFAULT))
+
+    def run(
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+    ) -> list[Explanation]:
+        return super(LRP, self.chosen(model)).run(model, inputs, targets, at, prepared)
 
     def rules(self) -> Composite:
         from rootpoint.propagation.composites import composite
