@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,18 @@ from torch import Tensor, nn
 Run = Callable[[Tensor], Tensor]
 
 
-def torchvision_model(name: str) -> nn.Module:
+def torchvision_models() -> ModuleType:
     library = torch.library.Library("torchvision", "FRAGMENT")  # operators a CPU build may lack
     for op in ("nms", "qnms"):
         if not torch._C._dispatch_has_kernel(f"torchvision::{op}"):
             library.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     from torchvision import models
 
+    return models
+
+
+def torchvision_model(name: str) -> nn.Module:
+    models = torchvision_models()
     torch.manual_seed(0)
     model = models.get_model(name, weights=None)
     for module in model.modules():

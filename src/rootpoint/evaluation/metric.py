@@ -43,7 +43,8 @@ class Case:
     baseline_score   f at the candidate's baseline, (B,), if it promises Σ R = f(x) − that
     numbers    which samples of the data set these are: with `seed`, what random draws depend on
     masks      (B, 1, H, W) or like the inputs, bool: the ground truth, if it is known
-    scores     `scores(make, samples)`: f of perturbed inputs; see `evaluate`
+    scores     `scores(make, samples)`: f of perturbed inputs; see `evaluate`. A third argument, a
+               function, is given the model's output, and f is read from what it returns
     """
 
     model: Model
@@ -56,8 +57,8 @@ class Case:
     numbers: Sequence[int]
     seed: int
     masks: Tensor | None
-    scores: Callable[[Callable[[int, int], Any], Sequence[int]], Tensor]
-    _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+    scores: Callable[..., Tensor]
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """What `make` returns, made once for all metrics that judge this case by the same key."""

@@ -34,7 +34,7 @@ def inpainted(image: Tensor, mask: Tensor) -> Tensor:
     ]
     number = _neighbours(torch.ones_like(x[:1]), everywhere)
     residual = _neighbours(x, everywhere) - number * x
-    return (x + _solved(lambda v: number * v - _neighbours(v, within), residual)).to(image.dtype)
+    return (x + solved(lambda v: number * v - _neighbours(v, within), residual)).to(image.dtype)
 
 
 def _neighbours(values: Tensor, links: list[Tensor]) -> Tensor:
@@ -47,15 +47,15 @@ def _neighbours(values: Tensor, links: list[Tensor]) -> Tensor:
     return total
 
 
-def _solved(operator: Callable[[Tensor], Tensor], wanted: Tensor) -> Tensor:
-    """v of operator(v) = wanted, channel by channel, for a positive definite operator."""
+def solved(operator: Callable[[Tensor], Tensor], wanted: Tensor) -> Tensor:
+    """v (…, H, W) of operator(v) = wanted, each channel alone, for a positive definite operator."""
 
     def product(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum((1, 2), keepdim=True)
+        return (a * b).sum((-2, -1), keepdim=True)
 
     found, residual, direction = torch.zeros_like(wanted), wanted, wanted
     size = first = product(wanted, wanted)
-    for _ in range(wanted[0].numel()):
+    for _ in range(wanted.shape[-2] * wanted.shape[-1]):
         if bool((size <= TOLERANCE**2 * first).all()):
             break
         image = operator(direction)
