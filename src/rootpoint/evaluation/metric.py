@@ -59,12 +59,17 @@ class Case:
     masks: Tensor | None
     scores: Callable[..., Tensor]
     _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    _common: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    def once(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` returns, made once for all metrics that judge this case by the same key."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+    def once(self, key: Any, make: Callable[[], T], *, common: bool = False) -> T:
+        """What `make` returns, made once for all metrics that judge this case by the same key.
+
+        common   made once for all candidates, too: it must not depend on relevance
+        """
+        kept = self._common if common else self._kept
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -110,11 +110,12 @@ class Curve:
 def curve(case: Case, removal: Removal, order: Order) -> Curve:
     """The score while features go, the most relevant first ("morf"), the least, or at random.
 
-    Computed once for all metrics of a case. Cost: steps evaluations per sample; × repetitions if
+    Computed once for all metrics of a case, at random once for all candidates. Cost: steps evaluations per sample; × repetitions if
     the order or the replacement is random; and one.
     Raises InputError for features, a replacement or an output that do not fit the inputs.
     """
-    return case.once(("curve", removal, order), lambda: _curve(case, removal, order))
+    key, common = ("curve", removal, order), order == "random"
+    return case.once(key, lambda: _curve(case, removal, order), common=common)
 
 
 def _curve(case: Case, removal: Removal, order: Order) -> Curve:
