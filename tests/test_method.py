@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -401,3 +402,70 @@ def test_no_hook_stays_behind(model: Counting, x: Tensor) -> None:
     with pytest.raises(InputError):
         EXACT(model, x, target=99, at="features.0")
     assert all(not module._forward_hooks for module in model.modules())
+
+
+# -- methods as text and as files --------------------------------------------------------------
+
+LAYERED = "layered(input='flat', lower='gamma(gamma=0.5)', upper='epsilon(epsilon=0.1)')"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        LRP(),
+        LRP(composite="epsilon"),
+        LRP(composite=LAYERED),
+        DeepTaylor(low=-2.5, high=1e-7),
+        rootpoint.IntegratedGradients(steps=7),
+    ],
+    ids=str,
+)
+def test_a_method_is_its_text_and_its_file(given: Method, tmp_path: Path) -> None:
+    assert rootpoint.method(str(given)) == given
+    path = given.save(tmp_path / "method.json")
+    assert rootpoint.method(str(path)) == given
+
+
+def test_a_saved_method_may_be_changed_where_it_is_named(tmp_path: Path) -> None:
+    path = str(LRP(composite="epsilon").save(tmp_path / "method.json"))
+    assert rootpoint.method(path, compile="true") == LRP(composite="epsilon", compile=True)
+
+
+def test_a_saved_method_explains_by_name(model: Counting, x: Tensor, tmp_path: Path) -> None:
+    path = str(LRP(composite=LAYERED).save(tmp_path / "best.json"))
+    found = rootpoint.explain(model, x, method=path).relevance
+    assert torch.equal(found, LRP(composite=LAYERED)(model, x).relevance)
+
+
+def test_options_in_a_name_are_checked() -> None:
+    for text, words in (
+        ("lrp(composite=)", "cannot be read"),
+        ("lrp('epsilon')", "options are name=value"),
+        (
+            "lrp(compsite='epsilon')",
+            "lrp has no parameter 'compsite'; its parameters: compile, comp",
+        ),
+        ("integrated-gradients(steps=0)", "out of range"),
+    ):
+        with pytest.raises(InputError, match=words):
+            rootpoint.method(text)
+
+
+def test_what_is_no_plain_value_is_not_saved(tmp_path: Path) -> None:
+    composite = rootpoint.composites.composite("epsilon")
+    with pytest.raises(InputError, match="lrp: composite is a Composite, which cannot be written"):
+        LRP(composite=composite).save(tmp_path / "method.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_hold_no_method_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "method.json"
+    with pytest.raises(InputError, match=r"cannot read .*method\.json: No such file"):
+        rootpoint.method(str(path))
+    for text in ("", "[]", "{}", '{"method": "lrp"}', '{"method": "lrp", "parameters": 3}'):
+        path.write_text(text)
+        with pytest.raises(InputError, match="holds no method: write it with"):
+            rootpoint.method(str(path))
+    path.write_text('{"method": "lpr", "parameters": {}}')
+    with pytest.raises(UnknownNameError, match="no method is called 'lpr'"):
+        rootpoint.method(str(path))

@@ -11,10 +11,15 @@ from rootpoint.method import BoundMethod, Method, explain, method, methods
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rootpoint import adapters
+    from rootpoint import adapters, evaluation
     from rootpoint.additive.boosting import global_terms, purify
     from rootpoint.additive.population import Population, fit_population, speculate
     from rootpoint.errors import RootpointError, UnsupportedOperationError
+    from rootpoint.evaluation.evaluate import evaluate
+    from rootpoint.evaluation.metric import Metric, metric, metrics
+    from rootpoint.evaluation.result import Evaluation
+    from rootpoint.evaluation.selection import Selection, select
+    from rootpoint.evaluation.statistics import Difference, Estimate
     from rootpoint.explanation import Balance, Explanation, Passes
     from rootpoint.methods.additive import EBM, Evidence
     from rootpoint.methods.backprop import (
@@ -71,8 +76,11 @@ _WHERE = {
     "DeconvNet": "methods.backprop",
     "DeepLift": "methods.deeplift",
     "DeepTaylor": "methods.lrp",
+    "Difference": "evaluation.statistics",
     "EBM": "methods.additive",
     "Edges": "methods.baselines",
+    "Estimate": "evaluation.statistics",
+    "Evaluation": "evaluation.result",
     "Evidence": "methods.additive",
     "ExcitationBackprop": "methods.backprop",
     "Explanation": "explanation",
@@ -89,6 +97,7 @@ _WHERE = {
     "LIME": "methods.surrogate",
     "LRP": "methods.lrp",
     "MeaningfulPerturbation": "methods.mask",
+    "Metric": "evaluation.metric",
     "Occlusion": "methods.occlusion",
     "Parzen": "neuralize.parzen",
     "Passes": "explanation",
@@ -103,6 +112,7 @@ _WHERE = {
     "ReferenceImages": "perturbation.reference_images",
     "RootpointError": "errors",
     "Rule": "propagation.rules",
+    "Selection": "evaluation.selection",
     "Sensitivity": "methods.gradient",
     "Shapley": "methods.shapley",
     "SmoothGrad": "methods.smoothgrad",
@@ -113,6 +123,8 @@ _WHERE = {
     "adapters": "",
     "composites": "propagation",
     "data_sensitivity": "methods.gradient",
+    "evaluate": "evaluation.evaluate",
+    "evaluation": "",
     "fit_density": "prototypes",
     "fit_generator": "prototypes",
     "fit_parzen": "neuralize.parzen",
@@ -122,10 +134,13 @@ _WHERE = {
     "fit_reference_images": "perturbation.reference_images",
     "global_terms": "additive.boosting",
     "inspect": "propagation",
+    "metric": "evaluation.metric",
+    "metrics": "evaluation.metric",
     "prototype": "prototypes",
     "purify": "additive.boosting",
     "rule": "propagation.rules",
     "rules": "propagation",
+    "select": "evaluation.selection",
     "signal_quality": "propagation.signals",
     "speculate": "additive.population",
 }
@@ -144,7 +159,10 @@ __all__ = [
     "DeconvNet",
     "DeepLift",
     "DeepTaylor",
+    "Difference",
     "Edges",
+    "Estimate",
+    "Evaluation",
     "Evidence",
     "ExcitationBackprop",
     "Explanation",
@@ -160,6 +178,7 @@ __all__ = [
     "IntegratedGradients",
     "MeaningfulPerturbation",
     "Method",
+    "Metric",
     "Occlusion",
     "Parzen",
     "Passes",
@@ -174,6 +193,7 @@ __all__ = [
     "ReferenceImages",
     "RootpointError",
     "Rule",
+    "Selection",
     "Sensitivity",
     "Shapley",
     "SmoothGrad",
@@ -184,6 +204,8 @@ __all__ = [
     "adapters",
     "composites",
     "data_sensitivity",
+    "evaluate",
+    "evaluation",
     "explain",
     "fit_density",
     "fit_generator",
@@ -196,10 +218,13 @@ __all__ = [
     "inspect",
     "method",
     "methods",
+    "metric",
+    "metrics",
     "prototype",
     "purify",
     "rule",
     "rules",
+    "select",
     "signal_quality",
     "speculate",
 ]

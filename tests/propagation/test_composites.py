@@ -206,6 +206,7 @@ ASSIGNED: dict[str, tuple[str, str, str]] = {
     "alpha1-beta0": ("z-plus", "z-plus", "z-plus"),
     "deep-taylor": ("box", "z-plus", "z-plus"),
     "gamma-epsilon-zero": ("box", "gamma", "zero"),
+    "layered": ("flat", "gamma", "epsilon"),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from rootpoint import __version__
-from rootpoint.cli import compare, doctor, explain, lists, prototype
+from rootpoint.cli import compare, doctor, explain, lists, prototype, select
 from rootpoint.cli.terminal import complain
 from rootpoint.errors import RootpointError
 
@@ -28,6 +28,7 @@ for command in (
     compare.compare,
     explain.demo,
     prototype.prototype,
+    select.select,
     lists.methods,
     lists.models,
     lists.inspect,

@@ -125,7 +125,12 @@ def fitted(method: Method, model: ImageModel, folder: Path | None) -> Method:
         return method
     from rootpoint.data import open_photo
 
+    return method.fit(model.module, [model.tensor(open_photo(path)) for path in images(folder)])
+
+
+def images(folder: Path) -> list[Path]:
+    """The image files in a folder, in order. Raises InputError if there are none."""
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGES)
     if not paths:
         raise InputError(f"there are no images in {folder}: {', '.join(sorted(IMAGES))}")
-    return method.fit(model.module, [model.tensor(open_photo(path)) for path in paths])
+    return paths

@@ -56,15 +56,15 @@ def evaluate(
     masks or names that cannot be used.
     Cost: that of each metric, see its docstring; what several metrics share is computed once.
     """
-    judged, chosen = candidates(methods), _chosen(metrics, model, masks)
-    samples = list(_samples(model, data, target, masks, batch, seed, compile))
+    judged, chosen = candidates(methods), chosen_metrics(metrics, model, masks)
+    samples = list(cases(model, data, target, masks, batch, seed, compile))
     results: dict[str, Result] = {}
     failures: dict[str, RootpointError] = {}
     with progress(len(judged) * len(samples) * len(chosen), "Evaluating") as advance:
         for name, candidate in judged.items():
             explainer = Explainer(candidate, model)
             try:
-                results[name] = _judge(explainer, samples, chosen, advance)
+                results[name] = judge(explainer, samples, chosen, advance)
             except RootpointError as error:
                 failures[name] = error
     if not results:
@@ -77,7 +77,7 @@ def evaluate(
     )
 
 
-def _chosen(
+def chosen_metrics(
     metrics: str | Metric | Sequence[str | Metric], model: Model, masks: Tensor | None
 ) -> list[Metric]:
     """The metrics, once each. Raises InputError if one needs what is not there."""
@@ -93,7 +93,7 @@ def _chosen(
     return chosen
 
 
-def _judge(
+def judge(
     explainer: Explainer,
     samples: Sequence[Case],
     metrics: Sequence[Metric],
@@ -114,7 +114,7 @@ def _judge(
     return found
 
 
-def _samples(
+def cases(
     model: Model,
     data: Any,
     target: Target,

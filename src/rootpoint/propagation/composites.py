@@ -255,6 +255,47 @@ def DeepTaylor(
     return Composite(entries, "deep-taylor")
 
 
+def Layered(
+    input: str | Rule | None = "flat",
+    lower: str | Rule = "gamma(gamma=0.25)",
+    middle: str | Rule = "gamma(gamma=0.25)",
+    upper: str | Rule = "epsilon(epsilon=0.25)",
+    dense: str | Rule | None = "epsilon",
+    splits: tuple[float, float] = (1 / 3, 2 / 3),
+) -> Composite:
+    """A rule for each range of the path's linear maps, in text: what `rootpoint.select` searches.
+
+    input     the rule of the first linear map; None: that of its range
+    lower, middle, upper   by depth, the share of the path's linear maps that lie before
+    dense     the rule of dense layers, at any depth; None: that of their range
+    splits    the depths where the middle range begins and ends
+    Raises UnknownNameError for an unknown rule, InputError for a bad one or bad splits.
+    """
+    if not (
+        isinstance(splits, tuple | list)
+        and len(splits) == 2
+        and all(isinstance(s, int | float) for s in splits)
+        and 0 <= splits[0] <= splits[1] <= 1
+    ):
+        raise InputError(f"splits={splits!r}: give two depths in order, each from 0 to 1")
+    places = (
+        (Where(first=True, kind="linear"), input),
+        (Where(kind="dense"), dense),
+        (Where(kind="linear", depth=(0.0, float(splits[0]))), lower),
+        (Where(kind="linear", depth=(float(splits[0]), float(splits[1]))), middle),
+        (_LINEAR, upper),
+    )
+    entries = tuple((where, _for_linear(rule)) for where, rule in places if rule is not None)
+    return Composite(entries, "layered")
+
+
+def _for_linear(given: str | Rule) -> Rule:
+    found = rules.read(given)
+    if not all(found.suits(kind) for kind in LINEAR):
+        raise InputError(f"rule {found.name!r} is not made for linear maps")
+    return found
+
+
 PRESETS: dict[str, Callable[..., Composite]] = {
     "epsilon": Epsilon,
     "epsilon-plus": EpsilonPlus,
@@ -265,6 +306,7 @@ PRESETS: dict[str, Callable[..., Composite]] = {
     "alpha1-beta0": Alpha1Beta0,
     "gamma-epsilon-zero": GammaEpsilonZero,
     "deep-taylor": DeepTaylor,
+    "layered": Layered,
 }
 """The named composites. A name may carry options: `epsilon-gamma-box(low=-2.1, high=2.6)`."""
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from rootpoint.errors import InputError
+from rootpoint.errors import InputError, UnknownNameError
+from rootpoint.parametric import split
 from rootpoint.propagation.call import Back, Call
 from rootpoint.propagation.operations import LINEAR, TABLE, Operation
 
@@ -116,6 +117,21 @@ def rule(
     return register
 
 
+def read(text: str | Rule) -> Rule:
+    """The rule called `text`, with options in parentheses if any: `gamma(gamma=0.5)`.
+
+    Raises UnknownNameError for an unknown rule, InputError for options it does not have.
+    """
+    if isinstance(text, Rule):
+        return text
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is neither a Rule nor the name of one")
+    name, options = split("rule", text)
+    if name not in RULES:
+        raise UnknownNameError("rule", name, RULES)
+    return RULES[name](**options)
+
+
 from rootpoint.propagation.rules.activation import passing  # noqa: E402
 from rootpoint.propagation.rules.addition import magnitude  # noqa: E402
 from rootpoint.propagation.rules.backprop import (  # noqa: E402
@@ -180,6 +196,7 @@ __all__ = [
     "pattern_attribution",
     "pattern_net",
     "proportional",
+    "read",
     "rescale",
     "reveal_cancel",
     "rule",

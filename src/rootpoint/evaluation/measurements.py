@@ -1,0 +1,134 @@
+"""What candidates were measured to be, once each, and kept in a file if one is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rootpoint.errors import InputError, RootpointError
+from rootpoint.evaluation.candidates import Explainer
+from rootpoint.evaluation.evaluate import judge
+from rootpoint.evaluation.metric import Case, Curves, Metric
+from rootpoint.evaluation.result import Result
+from rootpoint.inputs import Model
+from rootpoint.progress import progress
+
+
+@dataclass(eq=False)
+class Measurements:
+    """The results of candidates on parts of the data; a file lets an interrupted search go on.
+
+    path       lines of JSON: what is measured, then one measurement each; None keeps no file
+    about      what the measurements depend on: a file of other ones is refused
+    failures   what candidates raised that could not be judged
+    Raises InputError if the file cannot be used.
+    """
+
+    model: Model
+    path: Path | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    _kept: dict[tuple[str, str], Result | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            return
+        try:
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            whole = text[: text.rfind("\n") + 1]  # the last line may have been interrupted
+            if whole != text or not whole:
+                self.path.write_text(whole or json.dumps(dict(self.about)) + "\n", encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot use {self.path} as a checkpoint: {error}") from error
+        if whole:
+            self._read(self.path, whole.splitlines())
+
+    def __call__(
+        self,
+        part: str,
+        judged: Mapping[str, Any],
+        cases: Sequence[Case],
+        metrics: Sequence[Metric],
+        doing: str,
+    ) -> dict[str, Result]:
+        """The result of each candidate on a part of the data, but of those that fail."""
+        missing = [name for name in judged if (part, name) not in self._kept]
+        with progress(len(missing) * len(cases) * len(metrics), doing) as advance:
+            for name in missing:
+                found = self._judge(Explainer(judged[name], self.model), cases, metrics, advance)
+                self._kept[part, name] = found
+                self._write(part, name, found)
+        results: dict[str, Result] = {}
+        for name in judged:
+            found = self._kept[part, name]
+            if isinstance(found, str):
+                self.failures[name] = found
+            else:
+                results[name] = found
+        return results
+
+    def _judge(
+        self,
+        explainer: Explainer,
+        cases: Sequence[Case],
+        metrics: Sequence[Metric],
+        advance: Callable[[int], None],
+    ) -> Result | str:
+        try:
+            return judge(explainer, cases, metrics, advance)
+        except RootpointError as error:
+            return f"{type(error).__name__}: {error}"
+
+    def _read(self, path: Path, lines: Sequence[str]) -> None:
+        try:
+            about, *rows = map(json.loads, lines)
+            for row in rows:
+                self._kept[row["part"], row["name"]] = row.get("failure") or _result(row)
+            wanted = json.loads(json.dumps(dict(self.about)))
+            changed = [key for key in wanted if about.get(key) != wanted[key]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is no checkpoint: give another name") from error
+        if changed:
+            raise InputError(
+                f"{path} is the checkpoint of another search: it differs in {', '.join(changed)}; "
+                "give another name, or delete it"
+            )
+
+    def _write(self, part: str, name: str, found: Result | str) -> None:
+        if self.path is None:
+            return
+        row = {"failure": found} if isinstance(found, str) else _row(found)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"part": part, "name": name, **row}) + "\n")
+
+
+def _row(found: Result) -> dict[str, Any]:
+    """A result as plain values, without its examples."""
+    return {
+        "values": {name: values.tolist() for name, values in found.values.items()},
+        "curves": {
+            name: {
+                "x": list(one.x),
+                "x_label": one.x_label,
+                "y_label": one.y_label,
+                "lines": {line: np.asarray(y).tolist() for line, y in one.lines.items()},
+            }
+            for name, one in found.curves.items()
+        },
+        "seconds": found.seconds,
+        "count": found.count,
+    }
+
+
+def _result(row: Mapping[str, Any]) -> Result:
+    curves = {
+        name: Curves(**{**one, "lines": {k: np.array(y) for k, y in one["lines"].items()}})
+        for name, one in row["curves"].items()
+    }
+    values = {name: np.array(given, dtype=np.float64) for name, given in row["values"].items()}
+    return Result(values=values, curves=curves, seconds=row["seconds"], count=row["count"])
