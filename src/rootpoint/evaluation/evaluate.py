@@ -23,7 +23,7 @@ from rootpoint.scoring import FROZEN, as_tensor, decide, decided, fitting, in_ba
 from rootpoint.target import Target
 from rootpoint.target import scores as scores_of
 
-METRICS = ("abpc", "conservation", "continuity")
+METRICS = ("abpc(steps=25, per_step=4, repetitions=1)", "conservation", "random-logit")
 
 
 def evaluate(
@@ -175,6 +175,10 @@ def as_masks(masks: Tensor, inputs: Any) -> Tensor:
 
     Raises InputError for other shapes, and for values between 0 and 1.
     """
+    if not isinstance(inputs, Tensor):
+        raise InputError(
+            "masks are those of images and other tensors, not of texts: leave them out"
+        )
     if masks.dim() == inputs.dim() - 1:
         masks = masks[:, None]
     fits = masks.dim() == inputs.dim() and all(

@@ -110,8 +110,8 @@ class Curve:
 def curve(case: Case, removal: Removal, order: Order) -> Curve:
     """The score while features go, the most relevant first ("morf"), the least, or at random.
 
-    Computed once for all metrics of a case, at random once for all candidates. Cost: steps evaluations per sample; × repetitions if
-    the order or the replacement is random; and one.
+    Computed once for all metrics of a case; in random order once for all candidates. Cost: steps
+    evaluations per sample; × repetitions if the order or the replacement is random; and one.
     Raises InputError for features, a replacement or an output that do not fit the inputs.
     """
     key, common = ("curve", removal, order), order == "random"

@@ -39,13 +39,14 @@ class Difference(NamedTuple):
 def estimate(values: ArrayLike, *, seed: int = 0) -> Estimate:
     """The mean of the values (n,) and its 95 % interval, by bootstrap over samples (percentiles).
 
-    NaN, a sample the metric is not defined for, is left out; with none left all is NaN.
+    NaN, a sample the metric is not defined for, is left out; with none left all is NaN. Values may
+    be infinite, and then so are the mean and the ends that they reach.
     Source: Efron 1979, Annals of Statistics 7:1.
     """
-    kept = _finite(np.asarray(values, dtype=np.float64))
+    kept = _defined(np.asarray(values, dtype=np.float64))
     if not len(kept):
         return Estimate(np.nan, np.nan, np.nan, 0)
-    low, high = np.quantile(_resampled(kept, seed), _tails())
+    low, high = np.quantile(_resampled(kept, seed), _tails(), method="nearest")
     return Estimate(float(kept.mean()), float(low), float(high), len(kept))
 
 
@@ -53,12 +54,13 @@ def difference(a: ArrayLike, b: ArrayLike, *, seed: int = 0) -> Difference:
     """The mean of a − b over samples measured in both, its interval, and p.
 
     p   of the sign-flip test: the share of random exchanges of a and b within samples whose mean
-        difference is as far from zero (Fisher 1935, The Design of Experiments)
+        difference is as far from zero (Fisher 1935, The Design of Experiments); NaN if it is ∞
     """
-    kept = _finite(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ is no difference
+        kept = _defined(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))
     mean, low, high, count = estimate(kept, seed=seed)
-    if not count:
-        return Difference(mean, low, high, 0, np.nan)
+    if not np.isfinite(mean):
+        return Difference(mean, low, high, count, np.nan)
     signs = np.random.default_rng(seed).integers(0, 2, (RESAMPLES, count), dtype=np.int8) * 2 - 1
     flipped = np.abs(signs @ kept) / count
     extreme = np.count_nonzero(flipped >= abs(mean) * (1 - 1e-12))
@@ -76,8 +78,8 @@ def bands(lines: ArrayLike, *, seed: int = 0) -> tuple[NDArray[np.float64], ...]
     return kept.mean(0), low, high
 
 
-def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values[np.isfinite(values)]
+def _defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[~np.isnan(values)]
 
 
 def _resampled(
@@ -86,7 +88,13 @@ def _resampled(
     """The means of samples drawn with replacement, (times, …)."""
     count = len(values)
     drawn = np.random.default_rng(seed).multinomial(count, [1 / count] * count, size=times)
-    return drawn @ values / count
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return drawn @ values / count
+    rest = np.where(infinite, 0.0, values)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ is no mean
+        gone = np.where(drawn[:, infinite] > 0, values[infinite], 0.0).sum(1)
+        return (drawn @ rest + gone) / count
 
 
 def _tails() -> tuple[float, float]:
