@@ -37,14 +37,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def save_weights(name: str, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
-    """Write WEIGHTS/name.safetensors: kernels in half precision, vectors as they are.
+def save_weights(
+    name: str, tensors: dict[str, Tensor], about: dict[str, str], folder: Path = WEIGHTS
+) -> None:
+    """Write folder/name.safetensors: kernels in half precision, vectors as they are.
 
     Vectors are few, and batch-norm variances below 1e-8 would become zero. `about` is one JSON
     text, as safetensors does not keep the order of several: the same input gives the same bytes.
     """
     stored = {key: (t.half() if t.dim() > 1 else t).contiguous() for key, t in tensors.items()}
-    path = WEIGHTS / f"{name}.safetensors"
+    path = folder / f"{name}.safetensors"
     save_file(stored, path, {"about": json.dumps(about)})
     path.chmod(0o644)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rootpoint import LRP, method
-from rootpoint.errors import InputError, UnsupportedModelError
+from rootpoint.errors import InputError, RootpointError
 from rootpoint.evaluation.metric import Case, Curves, Measured, Metric, parameter
 from rootpoint.evaluation.selection import Selection, contestants, divided, select
 from rootpoint.evaluation.space import Space
@@ -355,8 +355,8 @@ def test_what_fails_is_named_and_the_others_compete() -> None:
     assert set(found.failures) == set(found.held_out.failures) == {"broken"}
 
 
-def test_if_all_fail_the_first_says_why() -> None:
-    with pytest.raises(UnsupportedModelError, match="no candidate could be judged; broken: "):
+def test_if_all_fail_the_error_is_that_of_the_first() -> None:
+    with pytest.raises(RootpointError, match="grad-cam"):
         toy(candidates={"broken": "grad-cam"})
 
 
@@ -394,7 +394,7 @@ def test_a_finished_search_measures_nothing_again(tmp_path: Any) -> None:
 def test_the_checkpoint_of_another_search_is_refused(tmp_path: Any) -> None:
     path = tmp_path / "search.jsonl"
     toy(checkpoint=path)
-    with pytest.raises(InputError, match="checkpoint of another search: it differs in seed, split"):
+    with pytest.raises(InputError, match="checkpoint of something else: it differs in seed, split"):
         toy(checkpoint=path, seed=1)
     with pytest.raises(InputError, match="differs in criteria"):
         toy(checkpoint=path, criteria=Size())

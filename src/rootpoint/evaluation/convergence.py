@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,19 +30,27 @@ def convergence(case: Case, limit: int, over: str, at: str | None) -> tuple[list
     over   "map" or "positions": see `alike`
     at     the inner module whose maps are compared; None: those of the input
     At each layer two maps, of two vectors of standard normal noise. NaN from layers below the one
-    that a method explains (CAM). Raises InputError if the model returns no tensor, or `at` is given
-    for a candidate that explains inputs only.
+    that a method explains (CAM), and where it refuses the score. Raises InputError if the model
+    returns no tensor, or `at` is given for a candidate that explains inputs only.
     """
     assert isinstance(case.model, nn.Module)
     names, found = [OUTPUT], [_converged(case, "", over, at)]
     inner = starts(case.model, case.inputs, limit) if limit else {}
     for name, path in inner.items():
         names.append(name)
-        try:
-            found.append(_converged(case, path, over, at))
-        except RootpointError:  # from the output it went, so that it is this layer
-            found.append(torch.full_like(found[0], float("nan")))
+        found.append(_where_it_can(case, path, over, at))
     return names, torch.stack(found, 1)
+
+
+def _where_it_can(case: Case, path: str, over: str, at: str | None) -> Tensor:
+    """As `_converged`, NaN for the samples that the candidate refuses from this layer."""
+    try:
+        return _converged(case, path, over, at)
+    except RootpointError:
+        if len(case.inputs) == 1:
+            return torch.full((1,), float("nan"), dtype=torch.float64)
+    alone = (replace(case, inputs=case.inputs[i : i + 1]) for i in range(len(case.inputs)))
+    return torch.cat([_where_it_can(one, path, over, at) for one in alone])
 
 
 def _converged(case: Case, path: str, over: str, at: str | None) -> Tensor:
@@ -96,7 +105,7 @@ def _returning(model: nn.Module, path: str, what: Callable[[Tensor, Any], Any]) 
     def note(_module: nn.Module, _args: Any, output: Any) -> None:
         latest[0] = output
 
-    def replace(_module: nn.Module, _args: Any, output: Any) -> Any:
+    def exchange(_module: nn.Module, _args: Any, output: Any) -> Any:
         activation = latest[0] if path else output
         if not isinstance(activation, Tensor):
             raise InputError(
@@ -107,7 +116,7 @@ def _returning(model: nn.Module, path: str, what: Callable[[Tensor, Any], Any]) 
 
     if path:
         copy.get_submodule(path).register_forward_hook(note)
-    copy.register_forward_hook(replace)
+    copy.register_forward_hook(exchange)
     return copy
 
 

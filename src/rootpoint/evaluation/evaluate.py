@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rootpoint.errors import InputError, RootpointError
+from rootpoint.errors import InputError
 from rootpoint.evaluation.candidates import Explainer, Judged, candidates
+from rootpoint.evaluation.measurements import Measurements
 from rootpoint.evaluation.metric import NEEDS, Case, Metric
 from rootpoint.evaluation.metric import metric as by_name
-from rootpoint.evaluation.result import Evaluation, Result, configuration
+from rootpoint.evaluation.result import Evaluation, configuration, fingerprint
 from rootpoint.inputs import Model, batches, call, check_scores
 from rootpoint.perturbation.frozen import frozen
 from rootpoint.progress import progress
@@ -37,6 +39,7 @@ def evaluate(
     batch: int = 32,
     seed: int = 0,
     compile: bool = False,
+    checkpoint: str | Path | None = None,
 ) -> Evaluation:
     """How good explanations are: the value of each metric, for each method and sample.
 
@@ -51,6 +54,8 @@ def evaluate(
     seed      of everything random; the same seed gives the same values, whatever the batch
     compile   score with a copy compiled by torch.compile: some seconds at first, then about twice
               as fast on a processor; the model must take and give one tensor
+    checkpoint  a file of what was measured, method by method, from which an interrupted evaluation
+              goes on; it is refused for other samples, metrics or seeds
     A candidate that fails is named in `Evaluation.failures` with its error, and the others are
     judged all the same. Raises what the candidates raise if all of them fail, InputError for data,
     masks or names that cannot be used.
@@ -58,21 +63,15 @@ def evaluate(
     """
     judged, chosen = candidates(methods), chosen_metrics(metrics, model, masks)
     samples = list(cases(model, data, target, masks, batch, seed, compile))
-    results: dict[str, Result] = {}
-    failures: dict[str, RootpointError] = {}
-    with progress(len(judged) * len(samples) * len(chosen), "Evaluating") as advance:
-        for name, candidate in judged.items():
-            explainer = Explainer(candidate, model)
-            try:
-                results[name] = judge(explainer, samples, chosen, advance)
-            except RootpointError as error:
-                failures[name] = error
+    about = {"metrics": [str(m) for m in chosen], "seed": seed, **fingerprint(samples)}
+    measured = Measurements(model, checkpoint, about)
+    results = measured("samples", judged, samples, chosen, "Evaluating")
     if not results:
-        raise next(iter(failures.values()))
+        raise measured.error()
     return Evaluation(
         metrics={str(metric): metric for metric in chosen},
         results=results,
-        failures={name: f"{type(e).__name__}: {e}" for name, e in failures.items()},
+        failures=dict(measured.failures),
         configuration=configuration(model, judged, samples, seed),
     )
 
@@ -91,27 +90,6 @@ def chosen_metrics(
         for need in lacking & set(metric.needs):
             raise InputError(f"{metric.name} needs {NEEDS[need]}")
     return chosen
-
-
-def judge(
-    explainer: Explainer,
-    samples: Sequence[Case],
-    metrics: Sequence[Metric],
-    advance: Callable[[int], None],
-) -> Result:
-    """What all metrics say of one candidate, whose maps for the samples are made batch by batch."""
-    found = Result()
-    for case in samples:
-        seconds = explainer.seconds
-        relevance, base = explainer.explain(case.inputs, case.target)
-        seconds = explainer.seconds - seconds
-        case = replace(case, relevance=relevance, baseline_score=base, explainer=explainer)
-        measured = {}
-        for metric in metrics:
-            measured[str(metric)] = metric.measure(case)
-            advance(1)
-        found.add(case, measured, seconds)
-    return found
 
 
 def cases(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rootpoint.errors import InputError, RootpointError
+from rootpoint.errors import InputError, RootpointError, UnsupportedModelError
 from rootpoint.evaluation.candidates import Explainer
-from rootpoint.evaluation.evaluate import judge
 from rootpoint.evaluation.metric import Case, Curves, Metric
 from rootpoint.evaluation.result import Result
 from rootpoint.inputs import Model
@@ -30,23 +29,32 @@ class Measurements:
     """
 
     model: Model
-    path: Path | None = None
+    path: str | Path | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     _kept: dict[tuple[str, str], Result | str] = field(default_factory=dict)
+    _raised: list[RootpointError] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.path is None:
             return
+        path = Path(self.path)
         try:
-            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            text = path.read_text(encoding="utf-8") if path.exists() else ""
             whole = text[: text.rfind("\n") + 1]  # the last line may have been interrupted
             if whole != text or not whole:
-                self.path.write_text(whole or json.dumps(dict(self.about)) + "\n", encoding="utf-8")
+                path.write_text(whole or json.dumps(dict(self.about)) + "\n", encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot use {self.path} as a checkpoint: {error}") from error
+            raise InputError(f"cannot use {path} as a checkpoint: {error}") from error
         if whole:
-            self._read(self.path, whole.splitlines())
+            self._read(path, whole.splitlines())
+
+    def error(self) -> RootpointError:
+        """What to raise if no candidate could be judged: the first error."""
+        if self._raised:
+            return self._raised[0]
+        name, why = next(iter(self.failures.items()))
+        return UnsupportedModelError(f"no candidate could be judged; {name}: {why}")
 
     def __call__(
         self,
@@ -82,6 +90,7 @@ class Measurements:
         try:
             return judge(explainer, cases, metrics, advance)
         except RootpointError as error:
+            self._raised.append(error)
             return f"{type(error).__name__}: {error}"
 
     def _read(self, path: Path, lines: Sequence[str]) -> None:
@@ -95,7 +104,7 @@ class Measurements:
             raise InputError(f"{path} is no checkpoint: give another name") from error
         if changed:
             raise InputError(
-                f"{path} is the checkpoint of another search: it differs in {', '.join(changed)}; "
+                f"{path} is the checkpoint of something else: it differs in {', '.join(changed)}; "
                 "give another name, or delete it"
             )
 
@@ -103,7 +112,7 @@ class Measurements:
         if self.path is None:
             return
         row = {"failure": found} if isinstance(found, str) else _row(found)
-        with self.path.open("a", encoding="utf-8") as file:
+        with Path(self.path).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"part": part, "name": name, **row}) + "\n")
 
 
@@ -132,3 +141,24 @@ def _result(row: Mapping[str, Any]) -> Result:
     }
     values = {name: np.array(given, dtype=np.float64) for name, given in row["values"].items()}
     return Result(values=values, curves=curves, seconds=row["seconds"], count=row["count"])
+
+
+def judge(
+    explainer: Explainer,
+    samples: Sequence[Case],
+    metrics: Sequence[Metric],
+    advance: Callable[[int], None],
+) -> Result:
+    """What all metrics say of one candidate, whose maps for the samples are made batch by batch."""
+    found = Result()
+    for case in samples:
+        seconds = explainer.seconds
+        relevance, base = explainer.explain(case.inputs, case.target)
+        seconds = explainer.seconds - seconds
+        case = replace(case, relevance=relevance, baseline_score=base, explainer=explainer)
+        measured = {}
+        for metric in metrics:
+            measured[str(metric)] = metric.measure(case)
+            advance(1)
+        found.add(case, measured, seconds)
+    return found

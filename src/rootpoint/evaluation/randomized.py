@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from rootpoint.errors import InputError, UnsupportedModelError
+from rootpoint.errors import InputError, RootpointError, UnsupportedModelError
+from rootpoint.evaluation.metric import Case
 from rootpoint.evaluation.orders import generator
-from rootpoint.inputs import call
+from rootpoint.inputs import Model, call
+from rootpoint.target import Target
 
 # What draws are for, beside those of `orders`: each kind has random numbers of its own.
 PARAMETERS, LOGITS, VECTORS = range(10, 13)
@@ -72,6 +74,30 @@ def randomized(
         randomize(copy, layer, seed)
         if order != "full" or position == len(chosen) - 1:
             yield copy
+
+
+def explained(case: Case, target: Target, model: Model) -> Any:
+    """The relevance of the case's inputs for another target or another model, like the case's own.
+
+    Zero for the samples that the candidate refuses: some methods cannot start from a score of zero,
+    as a model drawn anew may give.
+    """
+    try:
+        return case.explainer(case.inputs, target, model)
+    except RootpointError:
+        each = [_alone(case, i, target, model) for i in range(len(case.inputs))]
+    texts = isinstance(each[0], list)
+    return [words for one in each for words in one] if texts else torch.cat(each)
+
+
+def _alone(case: Case, i: int, target: Target, model: Model) -> Any:
+    """The relevance of one sample, zero if it is refused."""
+    own = target[i : i + 1] if isinstance(target, list) else target
+    try:
+        return case.explainer(case.inputs[i : i + 1], own, model)
+    except RootpointError:
+        like = case.relevance[i : i + 1]
+        return [torch.zeros_like(one) for one in like] if isinstance(like, list) else 0 * like
 
 
 def copied(model: nn.Module) -> nn.Module:

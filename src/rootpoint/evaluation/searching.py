@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rootpoint.errors import InputError, UnsupportedModelError
+from rootpoint.errors import InputError
 from rootpoint.evaluation.evaluate import chosen_metrics
 from rootpoint.evaluation.measurements import Measurements
 from rootpoint.evaluation.metric import Case, Metric
@@ -139,7 +139,7 @@ class Search:
         return _rounds(len(self.cases))
 
     def run(self, given: Mapping[str, Any], width: int, generations: int) -> None:
-        """Raises InputError without a candidate, UnsupportedModelError if all of them fail."""
+        """Raises InputError without a candidate, and what they raise if all of them fail."""
         self.known |= given
         names = [*given, *(self._named(p) for p in self._first(width))]
         if not names:
@@ -149,8 +149,7 @@ class Search:
             for _ in range(generations):
                 found += self._trials(number, self._children(found, max(width // 2, 1)))
             if not found:
-                name, why = next(iter(self.measured.failures.items()))
-                raise UnsupportedModelError(f"no candidate could be judged; {name}: {why}")
+                raise self.measured.error()
             found.sort(key=self.aims.order)
             self.trials += found
             width = max(width // 2, 1)

@@ -18,7 +18,7 @@ from rootpoint.evaluation.candidates import candidates as named
 from rootpoint.evaluation.evaluate import cases, chosen_metrics
 from rootpoint.evaluation.measurements import Measurements
 from rootpoint.evaluation.metric import Metric
-from rootpoint.evaluation.result import Evaluation, configuration
+from rootpoint.evaluation.result import Evaluation, configuration, fingerprint
 from rootpoint.evaluation.searching import Aims, Criteria, Search, Trial
 from rootpoint.evaluation.space import SPACE, Space
 from rootpoint.evaluation.statistics import Difference
@@ -114,7 +114,7 @@ def select(
     width · samples · (1 + generations / 2) · rounds times that of the criteria, and that of the
     report for each candidate and held-out sample.
     Raises InputError for data, splits and criteria that cannot be used, or if nothing meets the
-    bounds; UnsupportedModelError if every candidate fails.
+    bounds; what the candidates raise if all of them fail.
     Source: Jamieson, Talwalkar 2016, AISTATS (successive halving).
     """
     for name, least in (("samples", 1), ("width", 1), ("generations", 0), ("finalists", 1)):
@@ -134,12 +134,12 @@ def select(
     about = {
         "seed": seed,
         "split": split,
+        **fingerprint([*train, *held]),
         "samples": min(batch, samples),
         "criteria": [str(metric) for metric in aims.metrics],
         "report": [str(metric) for metric in reported],
-        "scores": f"{sum(float(case.score.sum()) for case in train):.3g}",
     }
-    measured = Measurements(model, None if checkpoint is None else Path(checkpoint), about)
+    measured = Measurements(model, checkpoint, about)
     search = Search(aims, train, measured, space, Random(seed))
     search.run(given, width, generations)
     best = search.finalists(finalists)

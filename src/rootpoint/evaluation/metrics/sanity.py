@@ -28,8 +28,8 @@ class Sanity(Metric):
     Channels of images are added up, their absolute values for |R|; see
     `rootpoint.evaluation.similarity`. 1 is as if nothing had changed, 0 what unrelated maps give
     (SSIM and HOG-Pearson of noise are above it). NaN where a map is constant, as it is if a random
-    score has no slope. Raises InputError if ssim or hog is asked for other than images,
-    MissingExtraError for hog without scikit-image.
+    score has no slope, and where the candidate refuses to explain it. Raises InputError if ssim or
+    hog is asked for other than images, MissingExtraError for hog without scikit-image.
     """
 
     group: ClassVar[str] = "sanity"
@@ -83,12 +83,12 @@ class ParameterRandomization(Sanity):
         return Measured(lines.nanmean(1), None if self.order == "full" else curves)
 
     def _maps(self, case: Case) -> tuple[list[str], list[Any]]:
-        from rootpoint.evaluation.randomized import layers, randomized
+        from rootpoint.evaluation.randomized import explained, layers, randomized
 
         model: nn.Module = case.model  # type: ignore[assignment]
         chosen = layers(model, case.inputs, self.layers)
         copies = randomized(model, chosen, self.order, case.seed)
-        maps = [case.explainer(case.inputs, case.target, copy) for copy in copies]
+        maps = [explained(case, case.target, copy) for copy in copies]
         return [layer.name for layer in chosen], maps
 
 
@@ -116,7 +116,9 @@ class LabelRandomization(Sanity):
                 f"label-randomization: other={self.other!r} is no model: give one of the same "
                 "architecture that was trained on random labels"
             )
-        changed = case.explainer(case.inputs, case.target, self.other)
+        from rootpoint.evaluation.randomized import explained
+
+        changed = explained(case, case.target, self.other)
         return Measured(self._alike(case.relevance, changed))
 
 
@@ -141,7 +143,7 @@ class RandomLogit(Sanity):
         import torch
 
         from rootpoint.evaluation.orders import generator
-        from rootpoint.evaluation.randomized import LOGITS
+        from rootpoint.evaluation.randomized import LOGITS, explained
 
         targets, count = _classes(case)
         others: list[int] = []
@@ -149,7 +151,7 @@ class RandomLogit(Sanity):
             source = generator(case.seed, LOGITS, number, 0)
             step = int(torch.randint(1, count, (1,), generator=source))
             others.append((target + step) % count)
-        return case.explainer(case.inputs, others)
+        return explained(case, others, case.model)
 
 
 def _classes(case: Case) -> tuple[list[int], int]:
@@ -186,10 +188,10 @@ class CosineConvergence(Metric):
     at       the inner module whose maps are compared, for methods that explain such; the published
              curve goes over these: from one layer, to each below
 
-    NaN where a map is zero, and on the curve from below the layer that a method explains (CAM).
-    Raises InputError if the model returns no tensor, and for `at` if the candidate cannot.
-    Cost: 2 explanations, and 2 for each layer. Source: Sixt, Granz, Landgraf 2020, ICML,
-    arXiv:1912.09818.
+    NaN where a map is zero, and on the curve from below the layer that a method explains (CAM), or
+    where it refuses the score. Raises InputError if the model returns no tensor, and for `at` if
+    the candidate cannot. Cost: 2 explanations, and 2 for each layer.
+    Source: Sixt, Granz, Landgraf 2020, ICML, arXiv:1912.09818.
     """
 
     name: ClassVar[str] = "cosine-convergence"

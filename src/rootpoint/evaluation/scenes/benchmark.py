@@ -54,12 +54,13 @@ def benchmark(samples: int = 200, *, seed: int = 0) -> Benchmark:
     seed      0 to 999,999: of the scenes and the choice of questions
     Only scenes whose question the network answers right are in it. Relevance for the answer belongs
     into `masks` (strict) or `union` (lenient): `evaluate(b.model, b.inputs, …, target=b.targets,
-    masks=b.masks)`. Raises InputError for no samples, or a seed out of range.
+    masks=b.masks)`. Explain scores, not probabilities: a softmax would be over the outputs of all
+    questions. Raises InputError for no samples, or a seed out of range.
     Cost: about 5 ms per sample. Source of the idea: Arras, Osman, Samek 2022, Information Fusion
     81 (CLEVR-XAI: single object and union).
     """
     check(samples, seed)
-    model = trained(Answering(), "answering")
+    model = trained(Answering, "answering")
     found: list[list[_Sample]] = []
     accuracy: dict[str, float] = {}
     for k, kind in enumerate(KINDS):

@@ -69,7 +69,9 @@ def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2), nn.ReLU()
 
 
-def trained(network: N, name: str) -> N:
-    """The network with the weights that tools/train_scenes.py made, in eval mode."""
+def trained(kind: type[N], name: str) -> N:
+    """A network with the weights that tools/train_scenes.py made, in eval mode."""
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
+        network = kind()
     network.load_state_dict(load_file(WEIGHTS / f"{name}.safetensors"))
     return network.eval()

@@ -72,7 +72,7 @@ def shortcut(
     for what, name, known in (("plant", plant, PLANTS), ("shape", shape, SHAPES)):
         if name not in known:
             raise UnknownNameError(what, name, known)
-    model, target = trained(Classifying(), plant), SHAPES.index(CARRIER)
+    model, target = trained(Classifying, plant), SHAPES.index(CARRIER)
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for number in count():
         own = (seed, number)
