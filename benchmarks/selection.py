@@ -23,11 +23,11 @@ import torch
 import rootpoint as rp
 from photos import CACHE, Photos, photos
 from rootpoint import models
-from rootpoint.evaluation.selection import DEAR, Selection, select
+from rootpoint.evaluation.selection import DEAR, Selection, contestants, select
 from rootpoint.evaluation.statistics import difference, estimate
 
-SEARCH = "abpc(region=9, steps=12, per_step=8, repetitions=1)"
-JUDGE = "abpc(region=9, steps=25, per_step=4, repetitions=1)"
+METRIC = str(rp.metric("abpc", region=9, steps=10, per_step=10, repetitions=1))
+DEARER = {*DEAR, "integrated-gradients", "occlusion", "smoothgrad"}
 ABOUT = """# The composite for {model}, chosen by evidence
 
 Made by `benchmarks/selection.py` from {pictures} pictures of `benchmarks/photos.py`: {train} to
@@ -38,17 +38,18 @@ minutes.
     {winner}
 
 ABPC is the area between the curves of least and of most relevant first, in logits: more is better.
-The search used `{search}`, the comparison `{judge}`: the 100 regions of 9 × 9 pixels of the
-published protocol, several in each step. Intervals are 95 %, by bootstrap over pictures; p is of
-the sign-flip test, on paired differences. The winner was chosen on the training pictures alone.
+`{metric}` puts uniform noise in place of the 100 regions of
+9 × 9 pixels of the published protocol, ten in each step. Intervals are 95 %, by bootstrap over
+pictures; p is of the sign-flip test, on paired differences. The winner was chosen on the training
+pictures alone.
 
 ## On held-out pictures
 
 | method | ABPC | winner − method | p | seconds |
 |---|---|---|---|---|
 """
-DEARER = """
-## Methods that take hundreds of evaluations, on {count} of the held-out pictures
+SOME = """
+## Methods that take dozens to hundreds of evaluations, on {count} of the held-out pictures
 
 | method | ABPC | winner − method | p | seconds |
 |---|---|---|---|---|
@@ -70,8 +71,8 @@ def search(
     return select(
         model.module,
         pictures.inputs,
-        criteria=SEARCH,
-        report=JUDGE,
+        criteria=METRIC,
+        candidates=[m for m in contestants() if m.name not in DEARER],
         target=pictures.targets(model.module)[0],
         held_out=held,
         samples=chosen.samples,
@@ -105,9 +106,9 @@ def dear(
     some = pictures.take(found.split[1][: chosen.dear])
     winner = found.held_out.values(found.metric, found.winner)[: len(some)]
     targets = some.targets(model.module)[0]
-    for name in sorted(DEAR):
+    for name in sorted(DEARER):
         judged = rp.evaluate(
-            model.module, some.inputs, name, JUDGE, target=targets, seed=chosen.seed
+            model.module, some.inputs, name, METRIC, target=targets, seed=chosen.seed
         )
         values = judged.values("abpc", name)
         mean, lead = estimate(values), difference(winner, values)
@@ -133,10 +134,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--model", default=models.DEFAULT)
     parser.add_argument("--pictures", type=int, help="only so many of them, for a trial")
-    parser.add_argument("--samples", type=int, default=8, help="pictures of the first round")
-    parser.add_argument("--width", type=int, default=32, help="composites of the first round")
+    parser.add_argument("--samples", type=int, default=16, help="pictures of the first round")
+    parser.add_argument("--width", type=int, default=16, help="composites of the first round")
     parser.add_argument("--generations", type=int, default=2)
-    parser.add_argument("--dear", type=int, default=8, help="pictures for dear methods")
+    parser.add_argument("--dear", type=int, default=12, help="pictures for dear methods")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="score by torch.compile")
@@ -159,7 +160,7 @@ def main() -> None:
     found.method.save(chosen.method)
     lines = list(held_out(found))
     if chosen.dear:
-        lines.append(DEARER.format(count=min(chosen.dear, len(held))).rstrip("\n"))
+        lines.append(SOME.format(count=min(chosen.dear, len(held))).rstrip("\n"))
         lines += dear(model, pictures, found, chosen)
     lines += [ROUNDS.rstrip("\n"), *rounds(found)]
     lines += [f"\nNot judged: {name}. {why}" for name, why in found.failures.items()]
@@ -174,8 +175,7 @@ def main() -> None:
         machine=platform.machine(),
         minutes=(time.perf_counter() - started) / 60,
         winner=found.winner,
-        search=SEARCH,
-        judge=JUDGE,
+        metric=METRIC,
     )
     chosen.output.write_text(about + "\n".join(lines) + "\n", encoding="utf-8")
 

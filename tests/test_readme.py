@@ -117,8 +117,9 @@ def in_tables(document: str) -> set[str]:
         ("README.md", {card.name for card in available()}),
         ("docs/guide.md", set(PRESETS)),
         ("docs/rules.md", set(RULES)),
+        ("docs/evaluation.md", set(rp.metrics())),
     ],
-    ids=["methods", "models", "composites", "rules"],
+    ids=["methods", "models", "composites", "rules", "metrics"],
 )
 def test_tables_name_what_there_is(document: str, names: set[str]) -> None:
     assert names <= in_tables(document)
