@@ -64,7 +64,8 @@ ABOUT = """# Faithfulness of explanations of {model}
 Made by `benchmarks/faithfulness.py`. {pictures} pictures that the network recognizes ({masked} with
 the mask of their object), regions of {region} × {region} pixels, {per_step} of them in each of
 {steps} steps, uniform noise, {repetitions} × drawn. AOPC and ABPC in units of the score (logit); in
-brackets 95 % intervals, by bootstrap over pictures. PyTorch {torch}, {machine}, rootpoint {version}.
+brackets 95 % intervals, by bootstrap over pictures. PyTorch {torch}, {machine}, rootpoint
+{version}.
 
 """
 

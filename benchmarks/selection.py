@@ -26,7 +26,7 @@ from rootpoint import models
 from rootpoint.evaluation.selection import DEAR, Selection, contestants, select
 from rootpoint.evaluation.statistics import difference, estimate
 
-METRIC = str(rp.metric("abpc", region=9, steps=10, per_step=10, repetitions=1))
+METRIC = str(rp.metric("abpc", region=16, steps=14, per_step=14, repetitions=1))
 DEARER = {*DEAR, "integrated-gradients", "occlusion", "smoothgrad"}
 ABOUT = """# The composite for {model}, chosen by evidence
 
@@ -38,10 +38,10 @@ minutes.
     {winner}
 
 ABPC is the area between the curves of least and of most relevant first, in logits: more is better.
-`{metric}` puts uniform noise in place of the 100 regions of
-9 × 9 pixels of the published protocol, ten in each step. Intervals are 95 %, by bootstrap over
-pictures; p is of the sign-flip test, on paired differences. The winner was chosen on the training
-pictures alone.
+`{metric}` puts uniform noise in place of 16 × 16 pixels at a
+time, until the whole picture is gone, as ABPC (SRG) is published. Intervals are 95 %, by bootstrap
+over pictures; p is of the sign-flip test, on paired differences. The winner was chosen on the
+training pictures alone.
 
 ## On held-out pictures
 
@@ -134,10 +134,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--model", default=models.DEFAULT)
     parser.add_argument("--pictures", type=int, help="only so many of them, for a trial")
-    parser.add_argument("--samples", type=int, default=16, help="pictures of the first round")
-    parser.add_argument("--width", type=int, default=16, help="composites of the first round")
-    parser.add_argument("--generations", type=int, default=2)
-    parser.add_argument("--dear", type=int, default=12, help="pictures for dear methods")
+    parser.add_argument("--samples", type=int, default=20, help="pictures of the first round")
+    parser.add_argument("--width", type=int, default=12, help="composites of the first round")
+    parser.add_argument("--generations", type=int, default=1)
+    parser.add_argument("--dear", type=int, default=5, help="pictures for dear methods")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="score by torch.compile")

@@ -100,6 +100,7 @@ SPACE = Space(
         {"lower": GAMMAS[3], "middle": GAMMAS[2], "upper": EPSILONS[2]},
         {"lower": "z-plus", "middle": "z-plus", "upper": EPSILONS[2]},
         {"input": None, "lower": "z-plus", "middle": GAMMAS[2], "upper": EPSILONS[2]},
+        {"lower": "z-plus", "middle": GAMMAS[2], "upper": EPSILONS[2], "splits": (0.5, 0.8)},
         {"lower": EPSILONS[2], "middle": EPSILONS[2], "upper": EPSILONS[2]},
     ),
 )

@@ -1,9 +1,10 @@
 """Scenes of shapes with questions, and networks that answer them: ground truth for explanations.
 
-    from rootpoint.evaluation import evaluate, scenes
+    import rootpoint as rp
+    from rootpoint.evaluation import scenes
 
     b = scenes.benchmark(200)
-    evaluate(b.model, b.inputs, "lrp", "relevance-mass", target=b.targets, masks=b.masks)
+    rp.evaluate(b.model, b.inputs, "lrp", "relevance-mass", target=b.targets, masks=b.masks)
 
 Everything is drawn from a seed when it is needed; only the networks' weights are shipped, made by
 `tools/train_scenes.py`. The network answers all of a fixed list of questions at once and the target
