@@ -7,6 +7,7 @@ import pytest
 
 from rootpoint import __version__
 from rootpoint.cli import main
+from rootpoint.evaluation.metric import NEEDS, metrics
 from rootpoint.method import methods
 
 
@@ -28,6 +29,29 @@ def test_methods_come_from_their_dataclasses(capsys):
         assert cls.summary in text
         for f in fields(cls):
             assert f"{f.name}={f.default}" in text
+
+
+def test_metrics_come_from_their_dataclasses(capsys):
+    ours = {
+        name: cls
+        for name, cls in metrics().items()
+        if cls.__module__.startswith("rootpoint.evaluation.metrics.")
+    }
+    listed = {m["name"]: m for m in json.loads(out(capsys, "metrics", "--json"))}
+    text = " ".join(out(capsys, "metrics").split())
+    for name, cls in ours.items():
+        assert [p["name"] for p in listed[name]["parameters"]] == [f.name for f in fields(cls)]
+        assert listed[name]["better"] == cls.better
+        assert listed[name]["best"] == cls.best
+        assert listed[name]["needs"] == list(cls.needs)
+        assert f"{name} {cls.summary}. Cost: {cls.cost}." in text
+        for f in fields(cls):
+            assert f"{f.name}={f.default}" in text
+    assert f"localization: higher is better, 1 of a perfect map {needs('masks')}" in text
+
+
+def needs(what):
+    return f"needs {NEEDS[what]}"
 
 
 def test_models_are_listed_with_source_and_licence(capsys):
@@ -94,7 +118,8 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["methods"], ["models"], ["explain", "--help"], ["--version"]]
+    "command",
+    [["--help"], ["methods"], ["metrics"], ["models"], ["explain", "--help"], ["--version"]],
 )
 def test_help_and_lists_need_no_torch(command):
     code = (

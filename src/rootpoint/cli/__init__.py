@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from rootpoint import __version__
-from rootpoint.cli import compare, doctor, explain, lists, prototype, select
+from rootpoint.cli import compare, doctor, evaluate, explain, lists, prototype, select
 from rootpoint.cli.terminal import complain
 from rootpoint.errors import RootpointError
 
@@ -28,8 +28,10 @@ for command in (
     compare.compare,
     explain.demo,
     prototype.prototype,
+    evaluate.evaluate,
     select.select,
     lists.methods,
+    lists.metrics,
     lists.models,
     lists.inspect,
     doctor.doctor,

@@ -42,7 +42,7 @@ def compare(
     from rootpoint.models import DEFAULT, load
     from rootpoint.visualize import draw
 
-    wanted = _applicable(data) if everything else tuple(dict.fromkeys(names or ()))
+    wanted = applicable(data) if everything else tuple(dict.fromkeys(names or ()))
     if not wanted:
         raise typer.BadParameter("name the methods to compare with --method, or take --all")
     chosen = [method(name) for name in wanted]
@@ -73,7 +73,7 @@ def compare(
         raise typer.Exit(failures[0].exit_code)
 
 
-def _applicable(data: Path | None) -> tuple[str, ...]:
+def applicable(data: Path | None) -> tuple[str, ...]:
     """The methods for a network and a photo; the others are named on stderr, with the reason."""
     from rootpoint.method import NEEDS, methods
 

@@ -1,7 +1,8 @@
-"""What there is: methods with their parameters, models, and the operations of one model."""
+"""What there is: methods and metrics with their parameters, models, a model's operations."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from rootpoint.cli.options import AsJson, Download
 from rootpoint.cli.terminal import out, print_json, print_table
 
 if TYPE_CHECKING:
+    from rootpoint.evaluation.metric import Metric
     from rootpoint.method import Method
 
 
@@ -22,19 +24,26 @@ def methods(as_json: AsJson = False) -> None:
     from rootpoint.method import methods as known
 
     if as_json:
-        print_json([_method(cls) for cls in known().values()])
+        print_json([{**_common(cls), "axioms": list(cls.axioms)} for cls in known().values()])
         return
-    console = out()
     for cls in known().values():
-        console.print(cls.name, style="bold")
-        console.print(Padding(f"{cls.summary}. Cost: {cls.cost}.", (0, 0, 0, 4)))
-        for said in (", ".join(cls.axioms), "; ".join(f"needs {NEEDS[n]}" for n in cls.needs)):
-            if said:
-                console.print(Padding(Text(said, style="dim"), (0, 0, 0, 4)))
-        for f in fields(cls):
-            setting = Text(f"{f.name}={f.default}", style="cyan")
-            described = ": ".join(filter(None, [f.metadata.get("help"), _bounds(f)]))
-            console.print(Padding(setting.append(f"  {described}", style="default"), (0, 0, 0, 4)))
+        _print(cls, [", ".join(cls.axioms)], NEEDS)
+
+
+def metrics(as_json: AsJson = False) -> None:
+    """List the metrics of explanations: which way is better, what each costs, its parameters."""
+    from rootpoint.evaluation.metric import NEEDS
+    from rootpoint.evaluation.metric import metrics as known
+
+    if as_json:
+        more = ("group", "better", "best")
+        print_json(
+            [{**_common(cls), **{k: getattr(cls, k) for k in more}} for cls in known().values()]
+        )
+        return
+    for cls in known().values():
+        best = "" if cls.best is None else f", {cls.best:g} of a perfect map"
+        _print(cls, [f"{cls.group}: {cls.better} is better{best}"], NEEDS)
 
 
 def models(as_json: AsJson = False) -> None:
@@ -92,16 +101,28 @@ def inspect(
     print_json(rows) if as_json else print_table(rows)
 
 
-def _method(cls: type[Method]) -> dict[str, Any]:
-    """All that is known of a method, as plain values."""
-    parameters = [{"name": f.name, "default": f.default, **f.metadata} for f in fields(cls)]
+def _print(cls: type[Method] | type[Metric], said: Sequence[str], needs: Mapping[str, str]) -> None:
+    """A method or metric with its parameters, for people."""
+    console = out()
+    console.print(cls.name, style="bold")
+    console.print(Padding(f"{cls.summary}. Cost: {cls.cost}.", (0, 0, 0, 4)))
+    for line in (*said, "; ".join(f"needs {needs[n]}" for n in cls.needs)):
+        if line:
+            console.print(Padding(Text(line, style="dim"), (0, 0, 0, 4)))
+    for f in fields(cls):
+        setting = Text(f"{f.name}={f.default}", style="cyan")
+        described = ": ".join(filter(None, [f.metadata.get("help"), _bounds(f)]))
+        console.print(Padding(setting.append(f"  {described}", style="default"), (0, 0, 0, 4)))
+
+
+def _common(cls: type[Method] | type[Metric]) -> dict[str, Any]:
+    """What is known of a method or metric, as plain values."""
     return {
         "name": cls.name,
         "summary": cls.summary,
         "cost": cls.cost,
-        "axioms": list(cls.axioms),
         "needs": list(cls.needs),
-        "parameters": parameters,
+        "parameters": [{"name": f.name, "default": f.default, **f.metadata} for f in fields(cls)],
     }
 
 

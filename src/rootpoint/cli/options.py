@@ -53,3 +53,17 @@ def parameters(settings: Sequence[str] | None) -> dict[str, str]:
         if not (name and equals):
             raise typer.BadParameter(f"--set {name!r}: write it as parameter=value")
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def bounds(option: str, given: Sequence[str] | None) -> dict[str, float]:
+    """The `METRIC=VALUE` pairs of an option as a mapping."""
+    found: dict[str, float] = {}
+    for text in given or ():
+        name, _, value = text.rpartition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            name = ""
+        if not name.strip():
+            raise typer.BadParameter(f"{option} {text!r}: write it as METRIC=VALUE, a number")
+    return found

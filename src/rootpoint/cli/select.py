@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rootpoint.cli.options import AsJson, Download, ModelName, TargetText
-from rootpoint.cli.terminal import out, print_json, print_table
-from rootpoint.errors import InputError
+from rootpoint.cli.options import AsJson, Download, ModelName, TargetText, bounds
+from rootpoint.cli.terminal import out, print_json, print_table, written
 
 if TYPE_CHECKING:
     from rootpoint.evaluation.selection import Selection
@@ -32,7 +29,7 @@ def select(
     metric: Annotated[
         str, typer.Option("--metric", metavar="METRIC", help="What decides.")
     ] = "abpc(region=16, steps=12, per_step=16, repetitions=1)",
-    bounds: Annotated[
+    limits: Annotated[
         list[str] | None,
         typer.Option(
             "--bound",
@@ -79,9 +76,9 @@ def select(
 
     if output.suffix != ".json":
         raise typer.BadParameter(f"--output {output}: a method's file ends in .json")
-    with _written(output):  # before the search, not after it
+    with written(output):  # before the search, not after it
         output.parent.mkdir(parents=True, exist_ok=True)
-    criteria: dict[Any, str | float] = {metric: "best", **_bounds(bounds)}
+    criteria: dict[Any, str | float] = {metric: "best", **bounds("--bound", limits)}
     network = load(model or DEFAULT, download=download)
     photos = torch.cat([network.tensor(open_photo(path)) for path in images(folder)])
     found = search(
@@ -98,7 +95,7 @@ def select(
         compile=compile,
         checkpoint=checkpoint,
     )
-    with _written(output):
+    with written(output):
         found.method.save(output)
     if as_json:
         print_json({"model": network.name, "seed": seed, "file": str(output), **document(found)})
@@ -112,28 +109,6 @@ def select(
         talk(f"without {name}: {why}", markup=False, soft_wrap=True)
     talk(f"winner: {found.winner}", markup=False, soft_wrap=True)
     talk(f"file: {output}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _bounds(given: Sequence[str] | None) -> dict[str, float]:
-    """The `METRIC=VALUE` pairs of `--bound`."""
-    bounds: dict[str, float] = {}
-    for text in given or ():
-        name, _, value = text.rpartition("=")
-        try:
-            bounds[name.strip()] = float(value)
-        except ValueError:
-            name = ""
-        if not name.strip():
-            raise typer.BadParameter(f"--bound {text!r}: write it as METRIC=VALUE, a number")
-    return bounds
 
 
 def _training(found: Selection) -> list[dict[str, str]]:
@@ -172,12 +147,14 @@ def _held_out(found: Selection) -> list[dict[str, str]]:
 
 def document(found: Selection) -> dict[str, Any]:
     """A selection as plain values, ready for JSON: undefined numbers are null."""
+    from rootpoint.evaluation.result import plain
+
     training = [
         {
             "round": trial.round,
             "method": trial.method,
-            **_plain(trial.estimate._asdict()),
-            "bounded": _plain(trial.bounded),
+            **plain(trial.estimate._asdict()),
+            "bounded": plain(trial.bounded),
             "met": trial.met,
         }
         for trial in found.training
@@ -187,15 +164,11 @@ def document(found: Selection) -> dict[str, Any]:
         "finalists": list(found.finalists),
         "split": {"training": list(found.split[0]), "held_out": list(found.split[1])},
         "training": training,
-        "held_out": [_plain(row) for row in found.held_out.rows()],
+        "held_out": [plain(row) for row in found.held_out.rows()],
         "differences": {
-            name: _plain(difference._asdict()) for name, difference in found.differences.items()
+            name: plain(difference._asdict()) for name, difference in found.differences.items()
         },
         "metric": found.metric,
         "failures": dict(found.failures),
         "configuration": dict(found.held_out.configuration),
     }
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and v != v else v for k, v in row.items()}

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rootpoint.errors import InputError, RootpointError, UnsupportedModelError
 from rootpoint.evaluation.candidates import Explainer
-from rootpoint.evaluation.metric import Case, Curves, Metric
-from rootpoint.evaluation.result import Result
+from rootpoint.evaluation.metric import Case, Metric
+from rootpoint.evaluation.result import Result, described
 from rootpoint.inputs import Model
 from rootpoint.progress import progress
 
@@ -33,21 +31,23 @@ class Measurements:
     about: Mapping[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     _kept: dict[tuple[str, str], Result | str] = field(default_factory=dict)
+    _of: dict[tuple[str, str], str] = field(default_factory=dict)
     _raised: list[RootpointError] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.path is None:
             return
         path = Path(self.path)
+        first = json.dumps(dict(self.about)) + "\n"
         try:
             text = path.read_text(encoding="utf-8") if path.exists() else ""
             whole = text[: text.rfind("\n") + 1]  # the last line may have been interrupted
+            if whole or not first.startswith(text):
+                self._read(path, (whole or text).splitlines())
             if whole != text or not whole:
-                path.write_text(whole or json.dumps(dict(self.about)) + "\n", encoding="utf-8")
+                path.write_text(whole or first, encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot use {path} as a checkpoint: {error}") from error
-        if whole:
-            self._read(path, whole.splitlines())
 
     def error(self) -> RootpointError:
         """What to raise if no candidate could be judged: the first error."""
@@ -64,13 +64,23 @@ class Measurements:
         metrics: Sequence[Metric],
         doing: str,
     ) -> dict[str, Result]:
-        """The result of each candidate on a part of the data, but of those that fail."""
+        """The result of each candidate on a part of the data, but of those that fail.
+
+        Raises InputError if the file has the result of another candidate of the same name.
+        """
+        for name, candidate in judged.items():
+            before, now = self._of.get((part, name)), described(candidate)
+            if before not in (None, now):
+                raise InputError(
+                    f"{self.path} is the checkpoint of something else: {name} was {before}, not "
+                    f"{now}; give another name, or delete it"
+                )
         missing = [name for name in judged if (part, name) not in self._kept]
         with progress(len(missing) * len(cases) * len(metrics), doing) as advance:
             for name in missing:
                 found = self._judge(Explainer(judged[name], self.model), cases, metrics, advance)
                 self._kept[part, name] = found
-                self._write(part, name, found)
+                self._write(part, name, described(judged[name]), found)
         results: dict[str, Result] = {}
         for name in judged:
             found = self._kept[part, name]
@@ -97,7 +107,9 @@ class Measurements:
         try:
             about, *rows = map(json.loads, lines)
             for row in rows:
-                self._kept[row["part"], row["name"]] = row.get("failure") or _result(row)
+                key = row["part"], row["name"]
+                self._kept[key] = row.get("failure") or Result.of_dict(row)
+                self._of[key] = row.get("of")
             wanted = json.loads(json.dumps(dict(self.about)))
             changed = [key for key in wanted if about.get(key) != wanted[key]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -108,39 +120,12 @@ class Measurements:
                 "give another name, or delete it"
             )
 
-    def _write(self, part: str, name: str, found: Result | str) -> None:
+    def _write(self, part: str, name: str, of: str, found: Result | str) -> None:
         if self.path is None:
             return
-        row = {"failure": found} if isinstance(found, str) else _row(found)
+        row = {"failure": found} if isinstance(found, str) else found.to_dict()
         with Path(self.path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"part": part, "name": name, **row}) + "\n")
-
-
-def _row(found: Result) -> dict[str, Any]:
-    """A result as plain values, without its examples."""
-    return {
-        "values": {name: values.tolist() for name, values in found.values.items()},
-        "curves": {
-            name: {
-                "x": list(one.x),
-                "x_label": one.x_label,
-                "y_label": one.y_label,
-                "lines": {line: np.asarray(y).tolist() for line, y in one.lines.items()},
-            }
-            for name, one in found.curves.items()
-        },
-        "seconds": found.seconds,
-        "count": found.count,
-    }
-
-
-def _result(row: Mapping[str, Any]) -> Result:
-    curves = {
-        name: Curves(**{**one, "lines": {k: np.array(y) for k, y in one["lines"].items()}})
-        for name, one in row["curves"].items()
-    }
-    values = {name: np.array(given, dtype=np.float64) for name, given in row["values"].items()}
-    return Result(values=values, curves=curves, seconds=row["seconds"], count=row["count"])
+            file.write(json.dumps({"part": part, "name": name, "of": of, **row}) + "\n")
 
 
 def judge(

@@ -1,10 +1,10 @@
 """Models whose true relevance is known exactly: what a perfect explanation is, and a metric's test.
 
-    import rootpoint as rp
-    from rootpoint.evaluation import planted
+import rootpoint as rp
+from rootpoint.evaluation import planted
 
-    p = planted.linear()
-    rp.evaluate(p.model, p.inputs, {"truth": p.truth}, "abpc", target=p.targets, masks=p.masks)
+p = planted.linear()
+rp.evaluate(p.model, p.inputs, {"truth": p.truth}, "abpc", target=p.targets, masks=p.masks)
 """
 
 from __future__ import annotations

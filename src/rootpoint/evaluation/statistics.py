@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
+
+from rootpoint.visualize import number
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+BLOCK = 2**21  # random numbers held at once
+
+Array = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
@@ -20,7 +27,7 @@ class Estimate(NamedTuple):
     samples: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        return f"{number(self.mean)} [{number(self.low)}, {number(self.high)}]"
 
 
 class Difference(NamedTuple):
@@ -32,8 +39,16 @@ class Difference(NamedTuple):
     samples: int
     p: float
 
+    @property
+    def interval(self) -> str:
+        """The mean and the ends of its interval, with signs."""
+        mean, low, high = (
+            f"{'+' if end >= 0 else ''}{number(end)}" for end in (self.mean, self.low, self.high)
+        )
+        return f"{mean} [{low}, {high}]"
+
     def __str__(self) -> str:
-        return f"{self.mean:+.3g} [{self.low:+.3g}, {self.high:+.3g}], p = {self.p:.2g}"
+        return f"{self.interval}, p = {self.p:.2g}"
 
 
 def estimate(values: ArrayLike, *, seed: int = 0) -> Estimate:
@@ -46,8 +61,10 @@ def estimate(values: ArrayLike, *, seed: int = 0) -> Estimate:
     kept = _defined(np.asarray(values, dtype=np.float64))
     if not len(kept):
         return Estimate(np.nan, np.nan, np.nan, 0)
-    low, high = np.quantile(_resampled(kept, seed), _tails(), method="nearest")
-    return Estimate(float(kept.mean()), float(low), float(high), len(kept))
+    with np.errstate(invalid="ignore"):  # ∞ − ∞ is no mean
+        mean, means = kept.mean(), _resampled(kept, seed)
+    low, high = np.quantile(means, _tails(), method="nearest")
+    return Estimate(float(mean), float(low), float(high), len(kept))
 
 
 def difference(a: ArrayLike, b: ArrayLike, *, seed: int = 0) -> Difference:
@@ -61,40 +78,61 @@ def difference(a: ArrayLike, b: ArrayLike, *, seed: int = 0) -> Difference:
     mean, low, high, count = estimate(kept, seed=seed)
     if not np.isfinite(mean):
         return Difference(mean, low, high, count, np.nan)
-    signs = np.random.default_rng(seed).integers(0, 2, (RESAMPLES, count), dtype=np.int8) * 2 - 1
-    flipped = np.abs(signs @ kept) / count
-    extreme = np.count_nonzero(flipped >= abs(mean) * (1 - 1e-12))
+
+    def flipped(rng: Generator, times: int) -> Array:
+        signs = rng.integers(0, 2, (times, count), dtype=np.int8) * 2.0 - 1.0
+        return np.abs(signs @ kept) / count
+
+    extreme = np.count_nonzero(_drawn(flipped, RESAMPLES, count, seed) >= abs(mean) * (1 - 1e-12))
     return Difference(mean, low, high, count, (extreme + 1) / (RESAMPLES + 1))
 
 
-def bands(lines: ArrayLike, *, seed: int = 0) -> tuple[NDArray[np.float64], ...]:
-    """The mean of curves (n, k) over samples, and the ends of its 95 % interval at each point."""
-    kept = np.asarray(lines, dtype=np.float64)
-    kept = kept[np.isfinite(kept).all(1)]
-    if not len(kept):
-        nothing = np.full(kept.shape[1], np.nan)
-        return nothing, nothing, nothing
-    low, high = np.quantile(_resampled(kept, seed, 1000), _tails(), axis=0)
-    return kept.mean(0), low, high
+def bands(lines: ArrayLike, *, seed: int = 0) -> tuple[Array, Array, Array]:
+    """The mean of curves (n, k) over samples, and the ends of its 95 % interval at each point.
+
+    Values that are NaN or infinite are left out; points without any other are NaN.
+    """
+    given = np.asarray(lines, dtype=np.float64)
+    known = np.isfinite(given)
+    values = np.where(known, given, 0.0)
+    mean, low, high = (np.full(given.shape[1], np.nan) for _ in range(3))
+    some = known.any(0)
+
+    def means(rng: Generator, times: int) -> Array:
+        counts = _counts(rng, times, len(given))
+        with np.errstate(invalid="ignore"):  # where all that was drawn is left out
+            return (counts @ values[:, some]) / (counts @ known[:, some])
+
+    mean[some] = values.sum(0)[some] / known.sum(0)[some]
+    drawn = _drawn(means, RESAMPLES // 10, len(given), seed)
+    low[some], high[some] = np.nanquantile(drawn, _tails(), axis=0)
+    return mean, low, high
 
 
-def _defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _defined(values: Array) -> Array:
     return values[~np.isnan(values)]
 
 
-def _resampled(
-    values: NDArray[np.float64], seed: int, times: int = RESAMPLES
-) -> NDArray[np.float64]:
-    """The means of samples drawn with replacement, (times, …)."""
+def _resampled(values: Array, seed: int) -> Array:
+    """The means of samples drawn with replacement."""
     count = len(values)
-    drawn = np.random.default_rng(seed).multinomial(count, [1 / count] * count, size=times)
-    infinite = np.isinf(values)
-    if not infinite.any():
-        return drawn @ values / count
-    rest = np.where(infinite, 0.0, values)
-    with np.errstate(invalid="ignore"):  # ∞ − ∞ is no mean
-        gone = np.where(drawn[:, infinite] > 0, values[infinite], 0.0).sum(1)
-        return (drawn @ rest + gone) / count
+
+    def means(rng: Generator, times: int) -> Array:
+        return values[rng.integers(0, count, (times, count), dtype=np.int32)].mean(1)
+
+    return _drawn(means, RESAMPLES, count, seed)
+
+
+def _counts(rng: Generator, times: int, count: int) -> Array:
+    """How often each of `count` samples is drawn, (times, count)."""
+    drawn = rng.integers(0, count, (times, count)) + np.arange(times)[:, None] * count
+    return np.bincount(drawn.ravel(), minlength=times * count).reshape(times, count).astype(float)
+
+
+def _drawn(of: Callable[[Generator, int], Array], times: int, size: int, seed: int) -> Array:
+    """`of(rng, rows)` for `times` rows, of so many random numbers each, block by block."""
+    rng, rows = np.random.default_rng(seed), max(1, BLOCK // max(size, 1))
+    return np.concatenate([of(rng, min(rows, times - i)) for i in range(0, times, rows)])
 
 
 def _tails() -> tuple[float, float]:

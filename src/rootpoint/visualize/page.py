@@ -28,6 +28,14 @@ def page(sheets: Sequence[Sheet], *, title: str, reading: str = READING) -> str:
     The page forbids itself every request by its content security policy.
     """
     style = files("rootpoint.visualize").joinpath("page.css").read_text(encoding="utf-8")
+    return document(title, reading, "".join(_section(sheet) for sheet in sheets), style)
+
+
+def document(title: str, reading: str, main: str, style: str) -> str:
+    """An HTML document that forbids itself every request: no script, no image but those in it.
+
+    title, reading   plain text; main is HTML, style CSS
+    """
     digest = b64encode(sha256(style.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
@@ -48,7 +56,7 @@ def page(sheets: Sequence[Sheet], *, title: str, reading: str = READING) -> str:
 <p>{escape(reading)}</p>
 </header>
 <main>
-{"".join(_section(sheet) for sheet in sheets)}</main>
+{main}</main>
 <footer>Made with Rootpoint.</footer>
 </body>
 </html>
@@ -73,7 +81,7 @@ def _figure(panel: Panel, of: str) -> str:
     width, height = panel.image.size
     alt = escape(f"{panel.title} of {of}: {panel.note}")
     return (
-        f'<figure><img src="{_data_uri(panel.image)}" width="{width}" height="{height}" '
+        f'<figure><img src="{data_uri(panel.image)}" width="{width}" height="{height}" '
         f'alt="{alt}">'
         f"<figcaption><b>{escape(panel.title)}</b>{escape(panel.note)}</figcaption></figure>\n"
     )
@@ -102,15 +110,15 @@ def _scale(sheet: Sheet) -> str:
     limit, bar = number(sheet.limit), colour_bar()
     alt = "Colour scale from blue, against, over white, zero, to red, in favour"
     return (
-        f'<div class="scale"><img src="{_data_uri(bar)}" width="{bar.width}" height="{bar.height}" '
+        f'<div class="scale"><img src="{data_uri(bar)}" width="{bar.width}" height="{bar.height}" '
         f'alt="{alt}">'
         f'<div class="ends"><span>−{limit}</span><span>0</span><span>+{limit}</span></div>'
         f"{escape(sheet.legend)}</div>\n"
     )
 
 
-def _data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image, quality: int = 92) -> str:
     """The image inside a URI, as JPEG of high quality with its colours at full resolution."""
     buffer = BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=92, subsampling=0)
+    image.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0)
     return f"data:image/jpeg;base64,{b64encode(buffer.getvalue()).decode()}"
