@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,8 +31,7 @@ ABOUT = """# The composite for {model}, chosen by evidence
 
 Made by `benchmarks/selection.py` from {pictures} pictures of `benchmarks/photos.py`: {train} to
 search on, {held} held out; no object is on both sides. The explained class is that of the labels
-that the network prefers. Seed {seed}, {threads} threads, PyTorch {torch}, {machine}, {minutes:.0f}
-minutes.
+that the network prefers. Seed {seed}, PyTorch {torch}, {machine}.
 
     {winner}
 
@@ -146,7 +144,6 @@ def main() -> None:
     parser.add_argument("--method", type=Path, default=Path("out/best.json"))
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    started = time.perf_counter()
     model = models.load(chosen.model)
     pictures = photos(model)
     if chosen.pictures:
@@ -170,10 +167,8 @@ def main() -> None:
         train=len(found.split[0]),
         held=len(held),
         seed=chosen.seed,
-        threads=chosen.threads,
         torch=torch.__version__,
         machine=platform.machine(),
-        minutes=(time.perf_counter() - started) / 60,
         winner=found.winner,
         metric=METRIC,
     )

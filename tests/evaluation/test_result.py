@@ -14,6 +14,7 @@ from torch import nn
 
 import rootpoint as rp
 from rootpoint.errors import CheckFailedError, InputError, UnknownNameError
+from rootpoint.evaluation import planted
 from rootpoint.evaluation.metric import Curves, metric
 from rootpoint.evaluation.result import Evaluation, Result, plain
 
@@ -228,3 +229,10 @@ def test_examples_do_not_hold_the_memory_of_their_batch() -> None:
     assert len(examples) == 4
     for given, relevance in examples:
         assert given.untyped_storage().nbytes() == relevance.untyped_storage().nbytes() == 768
+
+
+def test_a_metric_is_found_however_its_parameters_are_written() -> None:
+    p = planted.linear(3)
+    text = "abpc(steps=2, repetitions=1, per_step=4)"
+    found = rp.evaluate(p.model, p.inputs, p.truth, text, target=p.targets)
+    assert found.mean(text, "truth") == found.mean("abpc", "truth")

@@ -283,9 +283,11 @@ class Evaluation:
         return text.getvalue()
 
     def _metric(self, name: str) -> str:
-        """A metric's text from itself, or from its name if it is the only one of that name."""
+        """A metric's text from itself, however written, or from its name if that is unique."""
         if name in self.metrics:
             return name
+        if "(" in name and (text := str(by_name(name))) in self.metrics:
+            return text
         named = [text for text, metric in self.metrics.items() if metric.name == name]
         if len(named) != 1:
             raise UnknownNameError("metric of this evaluation", name, self.metrics)

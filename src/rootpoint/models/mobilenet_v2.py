@@ -50,6 +50,11 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """Photos (B, 3, H, W) to class scores (B, 1000)."""
 
+    rootpoint_composite = (  # found by evidence: docs/selection.md
+        "layered(input=None, lower='z-plus', middle='gamma(gamma=0.25)', "
+        "upper='epsilon(epsilon=0.1)', dense='epsilon', splits=(0.33, 0.8))"
+    )
+
     def __init__(self) -> None:
         super().__init__()
         features: list[nn.Module] = [convolution(3, 32, 3, stride=2)]
