@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,14 +111,19 @@ def in_tables(document: str) -> set[str]:
     return {row.split("(")[0] for row in rows}
 
 
+def ours(classes: Mapping[str, type]) -> set[str]:
+    """The names of the library's own classes: other tests define some, too."""
+    return {name for name, cls in classes.items() if cls.__module__.startswith("rootpoint.")}
+
+
 @pytest.mark.parametrize(
     ("document", "names"),
     [
-        ("README.md", set(rp.methods())),
+        ("README.md", ours(rp.methods())),
         ("README.md", {card.name for card in available()}),
         ("docs/guide.md", set(PRESETS)),
         ("docs/rules.md", set(RULES)),
-        ("docs/evaluation.md", set(rp.metrics())),
+        ("docs/evaluation.md", ours(rp.metrics())),
     ],
     ids=["methods", "models", "composites", "rules", "metrics"],
 )

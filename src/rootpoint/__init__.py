@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import rootpoint.methods as _methods  # noqa: F401  (sets `methods`, which the next line sets for good)
+import rootpoint.methods as _methods  # noqa: F401  (sets `methods`, set for good below)
+import rootpoint.neuralize as _neuralize  # noqa: F401  (likewise)
 from rootpoint.method import BoundMethod, Method, explain, method, methods
+from rootpoint.neuralize.neuralize import neuralize
 
 __version__ = "0.1.0"
 
@@ -220,6 +222,7 @@ __all__ = [
     "methods",
     "metric",
     "metrics",
+    "neuralize",
     "prototype",
     "purify",
     "rule",

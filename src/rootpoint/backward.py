@@ -114,6 +114,50 @@ def explain_backward(
     return found
 
 
+def explain_in_parts(
+    explain_part: Callable[[Inputs, Sequence[Target]], list[dict[str, Any]]],
+    inputs: Inputs,
+    targets: Sequence[Target],
+    rows: int | None,
+) -> list[dict[str, Any]]:
+    """What `explain_backward` gives, of so many samples at once: memory does not grow with them."""
+    batch = batch_size(inputs)
+    if rows is None or batch <= rows:
+        return explain_part(inputs, targets)
+    parts = [
+        explain_part(
+            map_inputs(lambda t, part=part: t[part], inputs),
+            [_of_part(target, part, batch) for target in targets],
+        )
+        for part in (slice(start, start + rows) for start in range(0, batch, rows))
+    ]
+    return [_joined(each) for each in zip(*parts, strict=True)]
+
+
+def _of_part(target: Target, part: slice, batch: int) -> Target:
+    """The target of some samples: its part, if there is one for each sample."""
+    if isinstance(target, str | int | tuple) or callable(target) or len(target) != batch:
+        return target
+    return target[part]
+
+
+def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The fields of several parts as those of all samples."""
+
+    def join(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Tensor):
+            return torch.cat(list(values))
+        if isinstance(values[0], list):
+            return [v for value in values for v in value]
+        if isinstance(values[0], tuple) and isinstance(values[0][0], Tensor):
+            return tuple(torch.cat(t) for t in zip(*values, strict=True))
+        if isinstance(values[0], dict):
+            return {k: torch.cat([v[k] for v in values]) for k in values[0]}
+        return values[0]
+
+    return {key: join([part[key] for part in parts]) for key in parts[0]}
+
+
 _CUT_OFF = (
     "the explained score does not depend on the input: the model detaches it, or runs under "
     "torch.no_grad()"

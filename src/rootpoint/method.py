@@ -118,13 +118,24 @@ class BoundMethod:
     def __call__(
         self, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
     ) -> Explanation:
-        return self.method.run(self.model, inputs, [target], at, self.prepared)[0]
+        return self.each(inputs, [target], at=at)[0]
 
     def each(
         self, inputs: Inputs, targets: Sequence[Target], *, at: str | None = None
     ) -> list[Explanation]:
         """Explain several targets of the same inputs: one forward, and one backward for each."""
-        return self.method.run(self.model, inputs, targets, at, self.prepared)
+        if (encode := _encoder(self.model, inputs)) is None:
+            return self.method.run(self.model, inputs, targets, at, self.prepared)
+        found = self.method.run(self.model, encode(inputs), targets, at, self.prepared)
+        decode = self.model.rootpoint_decode  # pyright: ignore[reportFunctionMemberAccess]
+        return [
+            replace(
+                one,
+                inputs=inputs,
+                relevance=one.relevance if at is not None else decode(one.relevance, inputs),
+            )
+            for one in found
+        ]
 
     def attribute(
         self,
@@ -179,6 +190,12 @@ class BoundMethod:
                 model = with_arguments(model, call)
             found.append(method(model, call.inputs, call.target))
         return found
+
+
+def _encoder(model: Model, inputs: Any) -> Any:
+    """How a neuralized model reads what is no tensor, as data frames and texts."""
+    tensor = hasattr(inputs, "data_ptr") or isinstance(inputs, tuple | dict)
+    return None if tensor else getattr(model, "rootpoint_encode", None)
 
 
 def _joined(each: Sequence[Any]) -> Any:

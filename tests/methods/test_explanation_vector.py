@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from rootpoint.errors import InputError, UnsupportedModelError
 from rootpoint.methods.explanation_vector import ExplanationVector
-from rootpoint.neuralize import GaussianProcess, Parzen, fit_parzen
+from rootpoint.neuralize.gaussian_process import GaussianProcess
+from rootpoint.neuralize.parzen import Parzen, fit_parzen
 
 
 def double(values: Any) -> Tensor:

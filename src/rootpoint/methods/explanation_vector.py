@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rootpoint.inputs import Inputs, Model
-    from rootpoint.neuralize import GaussianProcess, Parzen
+    from rootpoint.neuralize.gaussian_process import GaussianProcess
+    from rootpoint.neuralize.parzen import Parzen
     from rootpoint.target import Target
 
 
@@ -49,7 +50,7 @@ class ExplanationVector(Method):
 
     def fit(self, model: Model, data: Any) -> Self:
         """With Parzen windows on data as the model labels it."""
-        from rootpoint.neuralize import fit_parzen
+        from rootpoint.neuralize.parzen import fit_parzen
 
         return replace(self, surrogate=fit_parzen(model, data))
 
@@ -81,7 +82,8 @@ class ExplanationVector(Method):
         ]
 
     def _surrogate(self) -> Callable[[Tensor], Tensor] | None:
-        from rootpoint.neuralize import GaussianProcess, Parzen
+        from rootpoint.neuralize.gaussian_process import GaussianProcess
+        from rootpoint.neuralize.parzen import Parzen
 
         if not isinstance(self.surrogate, str):
             return self.surrogate

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rootpoint.target import Target
 
 
+ROWS = "rootpoint_rows"
+"""The attribute by which a network says how many samples fit into memory at once."""
+
+
 @dataclass(frozen=True, eq=False)
 class Propagating(Method):
     """A method that is a composite: every operation goes back by its rule."""
@@ -34,12 +38,14 @@ class Propagating(Method):
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
     ) -> list[dict[str, Any]]:
         """The fields of an Explanation for each target."""
-        from rootpoint.backward import explain_backward
+        from rootpoint.backward import explain_backward, explain_in_parts
         from rootpoint.propagation import Propagation
 
-        return explain_backward(
-            model, inputs, targets, Propagation(self.rules(), model, prepared), at
-        )
+        def explain_part(part: Inputs, wanted: Sequence[Target]) -> list[dict[str, Any]]:
+            engine = Propagation(self.rules(), model, prepared)
+            return explain_backward(model, part, wanted, engine, at)
+
+        return explain_in_parts(explain_part, inputs, targets, getattr(model, ROWS, None))
 
     def run(
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any

@@ -26,6 +26,9 @@ _ABSORBS = {
     "movement": "constant",
     "maximum": "constant",
     "activation": "activation",
+    "soft-minimum": "constant",
+    "harmonic-minimum": "constant",
+    "monomials": "constant",
 }
 """What may absorb relevance in operations of each kind without weights."""
 

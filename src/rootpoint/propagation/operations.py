@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from rootpoint.propagation import functions
+
 Function = Callable[..., Any]
 
 LINEAR = ("convolution", "dense")
@@ -109,6 +111,15 @@ _ACTIVATIONS = {
     "kept": "pow __pow__ float_power",
 }
 
+_OWN = {
+    "distances": "distance",
+    "soft_minimum": "soft-minimum",
+    "harmonic_minimum": "harmonic-minimum",
+    "exponential_difference": "exponential-difference",
+    "columnwise": "columnwise",
+}
+"""The kinds of `propagation.functions`."""
+
 
 def _build() -> dict[Function, Operation]:
     table: dict[Function, Operation] = {}
@@ -131,6 +142,8 @@ def _build() -> dict[Function, Operation]:
         for name in names.split():
             gate = sign == "gate"
             enter(name, Operation(name, "activation", sign="always" if gate else sign, gate=gate))
+    for name, kind in _OWN.items():
+        table[getattr(functions, name)] = Operation(name, kind)
     _enter_properties(table)
     _enter_in_place(table)
     return table

@@ -148,6 +148,13 @@ from rootpoint.propagation.rules.difference import (  # noqa: E402
     winners,
 )
 from rootpoint.propagation.rules.gradient import gradient  # noqa: E402
+from rootpoint.propagation.rules.kernel import (  # noqa: E402
+    columnwise,
+    distance,
+    exponential_difference,
+    harmonic_minimum,
+    soft_minimum,
+)
 from rootpoint.propagation.rules.linear import (  # noqa: E402
     alpha_beta,
     box,
@@ -171,6 +178,11 @@ DEFAULTS |= {
     "normalization": frozen_scale(),
     "product": uniform(),
     "average": average(),
+    "distance": distance(),
+    "soft-minimum": soft_minimum(),
+    "harmonic-minimum": harmonic_minimum(),
+    "exponential-difference": exponential_difference(),
+    "columnwise": columnwise(),
     **dict.fromkeys(("maximum", "addition", "scaling", "quotient", "batch-norm"), gradient()),
 }
 
@@ -181,15 +193,19 @@ __all__ = [
     "alpha_beta",
     "average",
     "box",
+    "columnwise",
     "contrast",
     "deconvnet",
+    "distance",
     "epsilon",
     "excitation",
+    "exponential_difference",
     "flat",
     "frozen_scale",
     "gamma",
     "gradient",
     "guided",
+    "harmonic_minimum",
     "magnitude",
     "midpoint",
     "passing",
@@ -200,6 +216,7 @@ __all__ = [
     "rescale",
     "reveal_cancel",
     "rule",
+    "soft_minimum",
     "spread_bias",
     "ties",
     "uniform",
