@@ -66,8 +66,8 @@ Made by `python benchmarks/scenes.py`. {samples} scenes, seed {seed}, each with 
 network answers right; the means over samples with 95 % intervals (bootstrap over samples); the best
 of each column and all whose interval contains its mean in bold. ↑ higher is better, ↓ lower. Truth
 is the object asked about; "union" is all objects the answer depends on. Methods that need data are
-fitted to {fitted} other scenes. Right answers before wrong ones are left out: {accuracy}. Seconds
-are per explanation, 1 thread, {machine}.
+fitted to {fitted} other scenes. Seconds are per explanation, 1 thread, {machine}.
+Wrong answers are left out; before that, right were: {accuracy}.
 
 """
 

@@ -104,9 +104,11 @@ def dear(
     some = pictures.take(found.split[1][: chosen.dear])
     winner = found.held_out.values(found.metric, found.winner)[: len(some)]
     targets = some.targets(model.module)[0]
+    known = pictures.take(found.split[0]).inputs
     for name in sorted(DEARER):
+        method = rp.method(name).fit(model.module, known)  # itself, unless it learns from data
         judged = rp.evaluate(
-            model.module, some.inputs, name, METRIC, target=targets, seed=chosen.seed
+            model.module, some.inputs, {name: method}, METRIC, target=targets, seed=chosen.seed
         )
         values = judged.values("abpc", name)
         mean, lead = estimate(values), difference(winner, values)
