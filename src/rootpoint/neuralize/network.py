@@ -12,7 +12,7 @@ from rootpoint.errors import InputError
 from rootpoint.propagation.composites import Composite, Where
 from rootpoint.propagation.rules import distance, harmonic_minimum, soft_minimum
 
-_HELD = 1 << 24  # values of the widest layer that are held at once
+_HELD = 1 << 22  # values of the widest layer that are held at once
 
 
 def kernel_composite(rooted: bool = False) -> Composite:

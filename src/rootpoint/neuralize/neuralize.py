@@ -52,7 +52,7 @@ def neuralize(estimator: Any, **options: Any) -> Network:
 
 
 def _made(make: Maker, estimator: Any, options: dict[str, Any]) -> Network:
-    code = make.__code__  # pyright: ignore[reportFunctionMemberAccess]
+    code = make.__code__
     offered = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     if unknown := sorted(set(options) - set(offered)):
         raise InputError(

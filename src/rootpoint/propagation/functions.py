@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
+from torch.utils.weak import WeakIdKeyDictionary
 
 
 def overridable(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -27,6 +28,19 @@ def overridable(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return met
 
 
+def centered(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean of points, the points about it, and their squares; kept as long as the points."""
+    kept = _CENTERED.get(points)
+    if kept is None or kept[0] != points._version:
+        center = points.mean(0)
+        about = points - center
+        kept = _CENTERED[points] = points._version, (center, about, about.square())
+    return kept[1]
+
+
+_CENTERED: Any = WeakIdKeyDictionary()
+
+
 @overridable
 def distances(x: Tensor, points: Tensor, p: float = 2.0, power: float = 2.0) -> Tensor:
     """‖x − u_j‖_p^power of samples x (B, D) from constant points u (M, D): (B, M).
@@ -35,9 +49,9 @@ def distances(x: Tensor, points: Tensor, p: float = 2.0, power: float = 2.0) -> 
     |x − mean|². Others difference by difference. Cost: B · M · D.
     """
     if p == 2 and power == 2:
-        center = points.mean(0)
-        x, u = x - center, points - center
-        near = torch.addmm(u.square().sum(1), x, u.T, alpha=-2)
+        center, u, squares = centered(points)
+        x = x - center
+        near = torch.addmm(squares.sum(1), x, u.T, alpha=-2)
         return near.add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
     mode = "donot_use_mm_for_euclid_dist"  # which would lose digits before the root
     found = torch.cdist(x, points, p=p, compute_mode=mode)

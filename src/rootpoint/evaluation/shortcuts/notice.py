@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
@@ -48,7 +49,8 @@ class Misled:
 
 def with_notice(photo: Image.Image) -> Image.Image:
     """The photo under four lines of white writing ("all rights reserved"), half transparent."""
-    alpha = Image.open(_MASK).resize(photo.size).point(lambda a: round(a * _OPACITY))
+    alpha = Image.open(_MASK).resize(photo.size)
+    alpha = Image.blend(Image.new("L", photo.size), alpha, _OPACITY)
     marked = photo.convert("RGB").copy()
     marked.paste((255, 255, 255), (0, 0), alpha)
     return marked
@@ -71,9 +73,10 @@ def mislead(model: ImageModel, photo: Image.Image, name: str) -> Misled:
     found = bound.each(inputs[1:], [carton, lambda out: out[:, carton] - out[:, seen]])
     maps = [one.relevance[0].sum(0) for one in found]
     strokes = Image.open(_MASK).resize(view.size).filter(ImageFilter.MaxFilter(_REACH))
-    mask = torch.tensor(list(strokes.getdata())).reshape(view.size[::-1]) > 127
+    mask = torch.from_numpy(np.asarray(strokes) > 127)
     shares = [float(r[mask].clamp(min=0).sum() / r.clamp(min=0).sum()) for r in maps]
-    names = model.classes or ()
+    assert model.classes is not None  # or "carton" would not have been found
+    names = model.classes
     return Misled(
         name,
         view,

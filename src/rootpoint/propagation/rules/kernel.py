@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rootpoint.propagation.call import Back, Call, nonzero
+from rootpoint.propagation.functions import centered
 from rootpoint.propagation.rules import rule
 
 _BLOCK = 1 << 25  # values of the differences that are held at once
@@ -25,31 +26,29 @@ def distance(call: Call, m: Tensor) -> Back:
     """
     given = call.step.bound(call.tensors, "x", "points", "p", "power")
     x, points, p = call.input, given["points"], given.get("p", 2.0)
-    power = given.get("power", 2.0)
-    r, d = call.relevance(m), call.output
-    if p == 2:
-        squared = d if power == 2 else d ** (2 / power)
-        return Back(relevance=_euclidean(x, points, r, squared))
-    return Back(relevance=_by_difference(x, points, r, p))
+    if p != 2:
+        return Back(relevance=_by_difference(x, points, call.relevance(m), p))
+    return Back(relevance=_euclidean(x, points, call.output, m, given.get("power", 2.0)))
 
 
-def _euclidean(x: Tensor, points: Tensor, r: Tensor, squared: Tensor) -> Tensor:
+def _euclidean(x: Tensor, points: Tensor, d: Tensor, m: Tensor, power: float) -> Tensor:
     """Σ_j q_j (x − u_j)² for q = R / ‖x − u_j‖², as x² Σq − 2x (qU) + qU².
 
     Where x nearly meets a point these sums would cancel: such pairs are added one by one.
     """
-    center = points.mean(0)
-    x, u = x - center, points - center
-    scale = x.square().sum(1, keepdim=True) + u.square().sum(1)
-    close = (squared <= 1e-6 * scale) & (r != 0)
-    q = (r / squared.masked_fill(close | (squared == 0), 1)).masked_fill_(close, 0)
-    found = x.square() * q.sum(1, keepdim=True)
-    found -= 2 * x * (q @ u)
-    found += q @ u.square()
+    center, u, squares = centered(points)
+    x = x - center
+    size = x.square().sum(1, keepdim=True) + squares.sum(1).max()
+    close = d <= (1e-6 * size) ** (power / 2)
+    q = m if power == 2 else m * d ** (1 - 2 / power)  # as R = d · m
     samples, near = close.nonzero(as_tuple=True)
+    if len(samples):
+        q = q.masked_fill(close, 0)
+    found = torch.addcmul(q @ squares, x, q @ u, value=-2)
+    found.addcmul_(x.square(), q.sum(1, keepdim=True))
     for b, j in zip(*(t.split(max(1, _BLOCK // x.shape[1])) for t in (samples, near)), strict=True):
         shares = _normalized((x[b] - u[j]).square_())
-        found.index_add_(0, b, shares * r[b, j].unsqueeze(1))
+        found.index_add_(0, b, shares * (nonzero(d[b, j]) * m[b, j]).unsqueeze(1))
     return found
 
 
@@ -80,10 +79,11 @@ def soft_minimum(call: Call, m: Tensor, *, rooted: bool = False) -> Back:
     """
     given = call.step.bound(call.tensors, "a", "offset")
     a, offset, o = call.input, given.get("offset"), call.output.unsqueeze(-1)
-    p = torch.softmax(-a if offset is None else -(a + offset), -1)
+    p = o - a
+    p = (p if offset is None else p.sub_(offset)).exp_()
     if rooted:
         p = p * torch.minimum(o, a) / nonzero(o)
-    return Back(relevance=p * call.relevance(m).unsqueeze(-1))
+    return Back(relevance=p.mul_(call.relevance(m).unsqueeze(-1)))
 
 
 @rule("harmonic-minimum", kinds=("harmonic-minimum",), exact=True)
@@ -104,7 +104,7 @@ def harmonic_minimum(call: Call, m: Tensor, *, rooted: bool = False) -> Back:
 def exponential_difference(call: Call, m: Tensor) -> Back:
     """R_b = b·M·m, R_a = −a·M·m: e^−a − e^−b = M · (b − a), M the logarithmic mean, held constant.
 
-    So the difference of two sums of kernels is explained as the difference of their pools. Conserves.
+    So the difference of two sums of kernels is explained as that of their pools. Conserves.
     """
     given = call.step.bound(call.tensors, "a", "b")
     gap = given["b"] - given["a"]
