@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rootpoint.errors import InputError
 from rootpoint.propagation.composites import Composite, Where
-from rootpoint.propagation.rules import distance, harmonic_minimum, soft_minimum
+from rootpoint.propagation.rules import distance, harmonic_minimum, soft_minimum, zero
 
 _HELD = 1 << 22  # values of the widest layer that are held at once
 
@@ -24,6 +25,7 @@ def kernel_composite(rooted: bool = False) -> Composite:
         (Where(kind="distance"), distance()),
         (Where(kind="soft-minimum"), soft_minimum(rooted=rooted)),
         (Where(kind="harmonic-minimum"), harmonic_minimum(rooted=rooted)),
+        (Where(kind="linear"), zero()),  # exact: an ε would absorb
     )
     return Composite(entries, "kernel(rooted=True)" if rooted else "kernel")
 
@@ -61,7 +63,7 @@ class Network(nn.Module):
 
     def constant(self, name: str, value: Any) -> None:
         """Keep an array of the fitted model as a buffer in double precision."""
-        self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64).clone())
+        self.register_buffer(name, torch.from_numpy(np.array(value, dtype=np.float64)))
 
     def rootpoint_encode(self, table: Any) -> Tensor:
         """A table as the tensor (B, columns) that this network takes.
@@ -72,23 +74,18 @@ class Network(nn.Module):
         return numeric(table, self.columns, self.names)
 
     def rootpoint_decode(self, relevance: Tensor, table: Any) -> Any:
-        """The relevance of the encoded table as that of what was given: the same, if numbers."""
-        return relevance
+        """The relevance of the encoded table as that of what was given, column by column."""
+        from rootpoint.additive.sums import given_columns
+
+        return given_columns(relevance, table, self.names)
 
 
 def numeric(table: Any, columns: int, names: Sequence[str] | None) -> Tensor:
     """A table of numbers as a tensor (B, columns); a data frame's columns are taken by name."""
+    from rootpoint.additive.sums import fitted_columns
     from rootpoint.additive.sums import table as read
 
-    if hasattr(table, "columns") and names is not None:
-        missing = [name for name in names if name not in table.columns]
-        if missing:
-            raise InputError(
-                f"the table has no column {missing[0]!r} ({len(missing)} of {len(names)} missing); "
-                f"it has {', '.join(map(str, list(table.columns)[:10]))}"
-            )
-        table = table[list(names)]
-    found = read(table)
+    found = read(fitted_columns(table, names))
     if found.shape[1] != columns:
         raise InputError(
             f"the table has {found.shape[1]} columns, but the model was fitted to {columns}"

@@ -28,6 +28,8 @@ _ABSORBS = {
     "activation": "activation",
     "soft-minimum": "constant",
     "harmonic-minimum": "constant",
+    "log-odds": "stabilizer",
+    "mapping": "stabilizer",
     "monomials": "constant",
 }
 """What may absorb relevance in operations of each kind without weights."""

@@ -42,8 +42,10 @@ _CENTERED: Any = WeakIdKeyDictionary()
 
 
 @overridable
-def distances(x: Tensor, points: Tensor, p: float = 2.0, power: float = 2.0) -> Tensor:
-    """‖x − u_j‖_p^power of samples x (B, D) from constant points u (M, D): (B, M).
+def distances(
+    x: Tensor, points: Tensor, p: float = 2.0, power: float = 2.0, scale: float = 1.0
+) -> Tensor:
+    """scale · ‖x − u_j‖_p^power of samples x (B, D) from constant points u (M, D): (B, M).
 
     Squared Euclidean ones by one matrix product, about the points' mean: rounding is that of
     |x − mean|². Others difference by difference. Cost: B · M · D.
@@ -52,10 +54,12 @@ def distances(x: Tensor, points: Tensor, p: float = 2.0, power: float = 2.0) -> 
         center, u, squares = centered(points)
         x = x - center
         near = torch.addmm(squares.sum(1), x, u.T, alpha=-2)
-        return near.add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
+        near = near.add_(x.square().sum(1, keepdim=True)).clamp_(min=0)
+        return near if scale == 1 else near * scale
     mode = "donot_use_mm_for_euclid_dist"  # which would lose digits before the root
     found = torch.cdist(x, points, p=p, compute_mode=mode)
-    return found if power == 1 else found**power
+    found = found if power == 1 else found**power
+    return found if scale == 1 else found * scale
 
 
 @overridable

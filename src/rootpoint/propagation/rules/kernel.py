@@ -24,14 +24,17 @@ def distance(call: Call, m: Tensor) -> Back:
     On the way to u_j the gradient points along x − u_j, so the Taylor expansion is exact. At x =
     u_j all inputs share equally. Conserves. Cost: two matrix products for squared distances.
     """
-    given = call.step.bound(call.tensors, "x", "points", "p", "power")
+    given = call.step.bound(call.tensors, "x", "points", "p", "power", "scale")
     x, points, p = call.input, given["points"], given.get("p", 2.0)
     if p != 2:
         return Back(relevance=_by_difference(x, points, call.relevance(m), p))
-    return Back(relevance=_euclidean(x, points, call.output, m, given.get("power", 2.0)))
+    power, scale = given.get("power", 2.0), given.get("scale", 1.0)
+    return Back(relevance=_euclidean(x, points, call.output, m, power, scale))
 
 
-def _euclidean(x: Tensor, points: Tensor, d: Tensor, m: Tensor, power: float) -> Tensor:
+def _euclidean(
+    x: Tensor, points: Tensor, d: Tensor, m: Tensor, power: float, scale: float
+) -> Tensor:
     """Σ_j q_j (x − u_j)² for q = R / ‖x − u_j‖², as x² Σq − 2x (qU) + qU².
 
     Where x nearly meets a point these sums would cancel: such pairs are added one by one.
@@ -39,13 +42,13 @@ def _euclidean(x: Tensor, points: Tensor, d: Tensor, m: Tensor, power: float) ->
     center, u, squares = centered(points)
     x = x - center
     size = x.square().sum(1, keepdim=True) + squares.sum(1).max()
-    close = d <= (1e-6 * size) ** (power / 2)
-    q = m if power == 2 else m * d ** (1 - 2 / power)  # as R = d · m
+    close = d <= scale * (1e-6 * size) ** (power / 2)
+    q = m if power == 2 else m * (d / scale) ** (1 - 2 / power)  # as R = d · m; below times scale
     samples, near = close.nonzero(as_tuple=True)
     if len(samples):
         q = q.masked_fill(close, 0)
     found = torch.addcmul(q @ squares, x, q @ u, value=-2)
-    found.addcmul_(x.square(), q.sum(1, keepdim=True))
+    found.addcmul_(x.square(), q.sum(1, keepdim=True)).mul_(scale)
     for b, j in zip(*(t.split(max(1, _BLOCK // x.shape[1])) for t in (samples, near)), strict=True):
         shares = _normalized((x[b] - u[j]).square_())
         found.index_add_(0, b, shares * (nonzero(d[b, j]) * m[b, j]).unsqueeze(1))
@@ -109,7 +112,8 @@ def exponential_difference(call: Call, m: Tensor) -> Back:
     given = call.step.bound(call.tensors, "a", "b")
     gap = given["b"] - given["a"]
     mean = torch.exp(-given["b"]) * torch.where(gap == 0, 1, torch.expm1(gap) / nonzero(gap))
-    return Back(multiplier=[-mean * m, mean * m])
+    both = (-mean * m, mean * m)
+    return Back(multiplier=[both[slot] for slot in call.step.live])
 
 
 @rule("columnwise", kinds=("columnwise",), exact=True)
