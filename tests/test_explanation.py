@@ -257,10 +257,17 @@ def test_maps_without_channels_can_be_plotted() -> None:
     assert isinstance(explain(model, torch.randn(1, 4, 4)).plot(), Image.Image)
 
 
-def test_what_is_no_image_cannot_be_plotted(model: Network, x: Tensor) -> None:
+def test_a_row_of_a_table_is_plotted_as_bars() -> None:
     flat = explain(nn.Linear(4, 2).eval(), torch.randn(2, 4))
-    with pytest.raises(InputError, match=r"only images can be plotted.*this relevance is \(2, 4\)"):
-        flat.plot()
+    named = flat.plot(names=["age", "height", "a much longer name", "weight"])
+    assert named.tobytes() != flat.plot(sample=1).tobytes()
+    assert named.width > flat.plot().width
+
+
+def test_what_is_no_image_and_no_table_cannot_be_plotted(x: Tensor) -> None:
+    line = explain(lambda a: a.flatten(1), torch.randn(2, 1, 1, 1, 3), 0)
+    with pytest.raises(InputError, match=r"only images and tables.* is \(2, 1, 1, 1, 3\)"):
+        line.plot()
     several = explain(lambda a, b: (a + b).flatten(1), (x, x), 0)
     with pytest.raises(InputError, match="this relevance is tuple"):
         several.plot()

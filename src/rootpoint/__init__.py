@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from rootpoint.methods.smoothgrad import SmoothGrad
     from rootpoint.methods.surrogate import LIME
     from rootpoint.methods.taylor import Taylor
+    from rootpoint.methods.tree_shapley import TreeShapley
     from rootpoint.neuralize.gaussian_process import GaussianProcess
     from rootpoint.neuralize.parzen import Parzen, fit_parzen
     from rootpoint.perturbation.patch_gaussian import PatchGaussian, fit_patch_gaussian
@@ -119,6 +120,7 @@ _WHERE = {
     "Shapley": "methods.shapley",
     "SmoothGrad": "methods.smoothgrad",
     "Taylor": "methods.taylor",
+    "TreeShapley": "methods.tree_shapley",
     "UnsupportedOperationError": "errors",
     "Where": "propagation.composites",
     "activation_patterns": "propagation.signals",
@@ -200,6 +202,7 @@ __all__ = [
     "Shapley",
     "SmoothGrad",
     "Taylor",
+    "TreeShapley",
     "UnsupportedOperationError",
     "Where",
     "activation_patterns",

@@ -121,8 +121,7 @@ def explain_in_parts(
     rows: int | None,
 ) -> list[dict[str, Any]]:
     """What `explain_backward` gives, of so many samples at once: memory does not grow with them."""
-    batch = batch_size(inputs)
-    if rows is None or batch <= rows:
+    if rows is None or (batch := batch_size(inputs)) <= rows:
         return explain_part(inputs, targets)
     parts = [
         explain_part(

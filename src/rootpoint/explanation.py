@@ -174,18 +174,29 @@ class Explanation:
 
         return to_shap(self, feature_names, output_names)
 
-    def plot(self, photo: Image | None = None, *, sample: int = 0) -> Image:
-        """The relevance of one sample as a heatmap, or laid over `photo` (PIL image) if given.
+    def plot(
+        self,
+        photo: Image | None = None,
+        *,
+        sample: int = 0,
+        names: Sequence[str] | None = None,
+    ) -> Image:
+        """The relevance of one sample as a heatmap, or laid over `photo` (PIL image) if given; of a
+        row of a table as bars.
 
-        Raises InputError if the relevance is not that of one image: (B, C, H, W) or (B, H, W).
+        names   of a table's columns; those of a data frame, or numbers, if left out
+        Raises InputError if the relevance is not that of one image or table: (B, C, H, W),
+        (B, H, W) or (B, D).
         """
         from rootpoint import visualize
 
         shape = getattr(self.relevance, "shape", ())
+        if len(shape) == 2:
+            return visualize.row(self, sample, names)
         if len(shape) not in (3, 4):
             raise InputError(
-                f"only images can be plotted, (B, C, H, W) or (B, H, W); this relevance is "
-                f"{tuple(shape) or type(self.relevance).__name__}"
+                "only images and tables can be plotted, (B, C, H, W), (B, H, W) or (B, D); this "
+                f"relevance is {tuple(shape) or type(self.relevance).__name__}"
             )
         relevance = self.relevance[sample]
         return (
@@ -193,7 +204,7 @@ class Explanation:
         )
 
     def save(self, path: str | Path, *, sample: int = 0) -> Path:
-        """Write the heatmap of one sample (`.png`) or the numbers of all of them (`.npz`).
+        """Write the picture of one sample (`.png`) or the numbers of all of them (`.npz`).
 
         Raises InputError for any other suffix.
         """

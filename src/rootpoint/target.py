@@ -37,13 +37,14 @@ def scores(output: Any, target: Target, batch: int) -> tuple[Tensor, Target]:
     indices = _indices(output, target, batch)
     if output.dim() == 1:
         return output, [0] * batch
-    picked = [output[(b, *index)] for b, index in enumerate(indices)]
-    if any(p.dim() for p in picked):
+    if any(len(index) < output.dim() - 1 for index in indices):
         raise InputError(
             f"target {target!r} leaves more than one score per sample of an output of shape "
             f"{tuple(output.shape)}: give an index for each dimension after the first"
         )
-    return torch.stack(picked), [i[0] if len(i) == 1 else i for i in indices]
+    places = torch.tensor(indices, device=output.device).T
+    picked = output[(torch.arange(batch, device=output.device), *places)]
+    return picked, [i[0] if len(i) == 1 else i for i in indices]
 
 
 def _chosen_by(target: Callable[[Any], Tensor], output: Any, batch: int) -> Tensor:

@@ -68,7 +68,7 @@ def sums(estimator: Any, inputs: Any) -> Sums:
         if classes == 2 and base.shape == (2,):
             evidence, base = evidence[..., 1:] - evidence[..., :1], base[1:] - base[:1]
     _check_finite(last, evidence, base)
-    _check_sums(estimator, evidence, base, _quietly(model.scores, X))
+    _check_sums(estimator, evidence, base, quietly(model.scores, X))
     return Sums.of(evidence, base, classifier=classes > 0)
 
 
@@ -222,7 +222,7 @@ def pipeline(estimator: Any) -> Additive:
 
     def transformed(X: Array) -> Array:
         for _, step in steps:
-            X = _quietly(step.transform, X)
+            X = quietly(step.transform, X)
         return X
 
     return Additive(
@@ -238,7 +238,7 @@ def _log(p: Any) -> Array:
         return np.log(p)
 
 
-def _quietly(function: Callable[[Array], Any], X: Array) -> Any:
+def quietly(function: Callable[[Array], Any], X: Array) -> Any:
     """An estimator fitted to a data frame warns at arrays, whose columns have no names."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")

@@ -70,10 +70,11 @@ class Sums:
         return Share(self.parts[samples, :, resolved], self.base[resolved], score, resolved)
 
 
-def table(inputs: Any) -> Tensor:
+def table(inputs: Any, *, missing: bool = False) -> Tensor:
     """A table of numbers, as a double-precision tensor (N, D).
 
     inputs   a tensor, array, data frame or sparse matrix
+    missing  whether NaN may stand for a missing value
     Raises InputError if it is no such table, or holds NaN or infinity.
     """
     if isinstance(inputs, Tensor):
@@ -91,9 +92,34 @@ def table(inputs: Any) -> Tensor:
             f"the input has shape {tuple(values.shape)}: give samples in rows and features in "
             "columns, (N, D)"
         )
-    if not torch.isfinite(values).all():
+    if not (torch.isfinite(values) | values.isnan() if missing else torch.isfinite(values)).all():
         raise InputError("the input holds NaN or infinity: clean the data before explaining it")
     return values
+
+
+def fitted_columns(table: Any, names: Sequence[str] | None) -> Any:
+    """A table with the columns that a model was fitted to: a data frame's are taken by name.
+
+    Raises InputError if one is missing.
+    """
+    if not hasattr(table, "columns") or names is None:
+        return table
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"the table has no column {missing[0]!r} ({len(missing)} of {len(names)} missing); "
+            f"it has {', '.join(map(str, list(table.columns)[:10]))}"
+        )
+    return table[list(names)]
+
+
+def given_columns(relevance: Tensor, table: Any, names: Sequence[str] | None) -> Tensor:
+    """The relevance of `fitted_columns(table, names)` in the table's own columns; 0 in others."""
+    if not hasattr(table, "columns") or names is None:
+        return relevance
+    found = relevance.new_zeros(len(relevance), len(table.columns))
+    found[:, [list(table.columns).index(name) for name in names]] = relevance
+    return found
 
 
 def tables(data: Any) -> Iterable[Any]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from rootpoint import __version__
-from rootpoint.cli import compare, doctor, evaluate, explain, lists, prototype, select
+from rootpoint.cli import compare, demo, doctor, evaluate, explain, lists, prototype, select
 from rootpoint.cli.terminal import complain
 from rootpoint.errors import RootpointError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 for command in (
     explain.explain,
     compare.compare,
-    explain.demo,
+    demo.demo,
     prototype.prototype,
     evaluate.evaluate,
     select.select,

@@ -1,8 +1,7 @@
-"""The main job: `explain` photos of one's own, or the bundled ones with `demo`."""
+"""The main job: `explain` photos or tables of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,15 +18,39 @@ from rootpoint.cli.options import (
     TargetText,
     parameters,
 )
-from rootpoint.cli.terminal import complain, each, out, print_json, save, talk
+from rootpoint.cli.terminal import complain, each, free, out, print_json, save
 from rootpoint.errors import InputError
 
 if TYPE_CHECKING:
     from rootpoint.cli.answer import Answer
 
+TABLES = (".csv", ".tsv")
+
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--rows", metavar="START:STOP", help="Rows of a table, counted from 0; by default, all."
+    ),
+]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust", metavar="TYPE", help="A type that a skops file may hold; may be repeated."
+    ),
+]
+Unpickle = Annotated[
+    bool,
+    typer.Option("--unpickle", help="Load a pickle, which runs the code in it, as an estimator."),
+]
+
 
 def explain(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Image files.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PHOTO|TABLE", help="Image files; or tables (CSV) for an estimator."
+        ),
+    ],
     model: ModelName = None,
     target: TargetText = "predicted",
     method: MethodName = "lrp",
@@ -36,12 +59,39 @@ def explain(
     output: Output = Path("out"),
     as_json: AsJson = False,
     download: Download = False,
+    rows: Rows = None,
+    trust: Trust = None,
+    unpickle: Unpickle = False,
 ) -> None:
     """Say which pixels of each photo spoke for a class, in numbers and a picture.
 
     Writes one sheet per photo: the photo, its relevance, both together, and what was relevant.
     A photo that cannot be used is reported; the others are explained all the same.
+
+    With --model FILE.skops, a fitted estimator of scikit-learn, say which columns spoke for the
+    score of each row of a table. Writes the contributions of all rows (CSV), and bars for the first
+    20. Columns that the estimator was not fitted to are ignored if it knows names.
     """
+    from rootpoint.models.estimators import is_estimator
+
+    if is_estimator(model or ""):
+        from rootpoint.cli.tables import explain_tables
+
+        explain_tables(
+            photos,
+            model=model or "",
+            target=target,
+            method=method,
+            parameters=parameters(settings),
+            data=data,
+            output=output,
+            as_json=as_json,
+            rows=rows,
+            trust=trust or (),
+            unpickle=unpickle,
+        )
+        return
+    _check_photos(photos, rows, trust, unpickle)
     from rootpoint.cli.answer import answer, fitted
     from rootpoint.method import method as by_name
     from rootpoint.models import DEFAULT, load
@@ -58,11 +108,11 @@ def explain(
         except InputError as error:
             complain(error)
             continue
-        path = _free(output / f"{photo.stem}-{chosen.name}.png", answers)
+        path = free(output / f"{photo.stem}-{chosen.name}.png", answers)
         answers[path] = explained
         save(draw(explained.sheet), path)
         if not as_json:
-            _print(explained, path)
+            print_answer(explained, path)
     if as_json:
         documents = [{**a.to_dict(), "sheet": str(path)} for path, a in answers.items()]
         print_json({"model": network.name, "method": chosen.name, "photos": documents})
@@ -70,29 +120,7 @@ def explain(
         raise typer.Exit(InputError.exit_code)
 
 
-def demo(output: Output = Path("out")) -> None:
-    """Explain the bundled photos with the built-in network: a sheet for each, and one HTML page."""
-    from rootpoint.cli.answer import answer
-    from rootpoint.data import photos
-    from rootpoint.method import method
-    from rootpoint.models import load
-    from rootpoint.visualize import draw, page
-
-    network = load()
-    bound = method("lrp").bind(network.module)
-    sheets = []
-    for photo in each(photos(), "Explaining"):
-        explained = answer(photo.path, network, bound, "predicted")
-        sheets.append(explained.sheet)
-        path = output / f"{photo.path.stem}.png"
-        save(draw(explained.sheet), path)
-        _print(explained, path)
-    index = output / "index.html"
-    save(page(sheets, title="Which pixels spoke for the class"), index)
-    talk(f"All on one page, which works offline: {index}")
-
-
-def _print(answer: Answer, path: Path) -> None:
+def print_answer(answer: Answer, path: Path) -> None:
     """The best classes with their scores as bars, and what was explained."""
     console = out()
     console.print(answer.photo.name, style="bold", markup=False)
@@ -108,10 +136,14 @@ def _print(answer: Answer, path: Path) -> None:
     console.print(f"  sheet: {path}\n", markup=False, soft_wrap=True)
 
 
-def _free(path: Path, taken: Container[Path]) -> Path:
-    """The path, numbered if this run has written it already."""
-    candidate, count = path, 2
-    while candidate in taken:
-        candidate = path.with_stem(f"{path.stem}-{count}")
-        count += 1
-    return candidate
+def _check_photos(
+    photos: Sequence[Path], rows: str | None, trust: Sequence[str] | None, unpickle: bool
+) -> None:
+    """Raise InputError for tables without an estimator, or options of tables without a table."""
+    table = next((path for path in photos if path.suffix.lower() in TABLES), None)
+    if table is not None:
+        raise InputError(
+            f"{table} is a table: give a fitted estimator that reads it, --model FILE.skops"
+        )
+    if rows is not None or trust or unpickle:
+        raise InputError("--rows, --trust and --unpickle are for tables, with --model FILE.skops")

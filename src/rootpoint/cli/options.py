@@ -13,7 +13,7 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="See `rootpoint models`; by default, the first listed.",
+        help="See `rootpoint models`, by default the first; or FILE.skops, an estimator.",
     ),
 ]
 MethodName = Annotated[
@@ -34,7 +34,9 @@ Settings = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="DIR", help="A folder of images, for methods that are fitted to data."
+        "--data",
+        metavar="DIR|TABLE",
+        help="A folder of images, or a table, for methods that are fitted to data.",
     ),
 ]
 Output = Annotated[

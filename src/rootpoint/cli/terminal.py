@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,6 +64,15 @@ def save(content: Image | str, path: Path) -> None:
             path.write_text(content, encoding="utf-8")
         else:
             content.save(path)
+
+
+def free(path: Path, taken: Container[Path]) -> Path:
+    """The path, numbered if this run has written it already."""
+    candidate, count = path, 2
+    while candidate in taken:
+        candidate = path.with_stem(f"{path.stem}-{count}")
+        count += 1
+    return candidate
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Image classifiers by name, for the command line and the web page.
+"""Image classifiers by name, for the command line and the web page; estimators from files.
 
 A model is one file in `rootpoint.models.known`: its `CARDS` say by which names it is loaded, its
 `load(name, download)` loads it. Nothing here imports torch until a model is loaded.
@@ -14,10 +14,11 @@ from typing import Protocol, cast
 from rootpoint.errors import UnknownNameError
 from rootpoint.models import known
 from rootpoint.models.card import ModelCard
+from rootpoint.models.estimators import load_estimator
 from rootpoint.models.image_model import ImageModel
 from rootpoint.models.preprocessing import Preprocessing
 
-__all__ = ["ImageModel", "ModelCard", "Preprocessing", "available", "load"]
+__all__ = ["ImageModel", "ModelCard", "Preprocessing", "available", "load", "load_estimator"]
 
 DEFAULT = "mobilenet-v2"
 

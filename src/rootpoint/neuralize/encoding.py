@@ -23,8 +23,9 @@ def encode(
     variances: Tensor,
     shares: Tensor,
 ) -> Tensor:
-    """Φ_cd = Σ_l c_l m_d(l) of descriptors (B, L, D), after PCA, for cells c (cells, L): (B, cells ·
-    F).
+    """Φ_cd = Σ_l c_l m_d(l) of descriptors (B, L, D) after PCA, for cells c: (B, cells · F).
+
+    cells  (cells, L): 1 / the number of its descriptors where one lies in the cell, else 0
 
     kind   "fisher": m = (γ_k (x − μ_k)/σ_k / √w_k, γ_k ((x − μ_k)²/σ_k² − 1) / √(2 w_k)) of each
            component k, γ its responsibility; "bag": 1 for the nearest center

@@ -74,8 +74,9 @@ class Expansion(Network):
     """f_p(x) = Σ_j w_pj k(x, u_j) + b_p for kernels of distances; b is booked as constant.
 
     weights   (P, points), intercepts (P,)
-    stretch   (columns,): what each column is divided by before
     """
+
+    intercepts: Tensor
 
     def __init__(
         self,
@@ -102,6 +103,11 @@ class DotProducts(Network):
 
     A linear kernel is one layer of weights Σ_j w_pj u_j.
     """
+
+    points: Tensor
+    offset: Tensor
+    weights: Tensor
+    intercepts: Tensor
 
     def __init__(
         self,
@@ -150,6 +156,8 @@ class OneVersusRest(Network):
     s is the sum of the class's decision values. The votes are booked as constant: what is explained
     is by how much a class wins its pairs.
     """
+
+    wins: Tensor
 
     def __init__(self, pairs: Network, classes: Sequence[Any]) -> None:
         super().__init__(pairs.columns, classes, pairs.names)

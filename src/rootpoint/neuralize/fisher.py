@@ -24,8 +24,8 @@ from rootpoint.inputs import check
 from rootpoint.neuralize.encoding import encode
 from rootpoint.neuralize.network import kernel_composite
 from rootpoint.progress import progress
-from rootpoint.propagation.composites import Composite, Where
 from rootpoint.propagation.call import Back, Call
+from rootpoint.propagation.composites import Composite, Where
 from rootpoint.propagation.functions import columnwise, overridable
 from rootpoint.propagation.rules import rule
 
@@ -64,8 +64,12 @@ def describe(images: Tensor, step: int, radius: int) -> Tensor:
     except ImportError as error:
         raise MissingExtraError("Fisher vectors", "fisher") from error
     grey = images.detach().mean(1).cpu().double().numpy()
-    options = {"step": step, "radius": radius, "rings": 2, "histograms": 6, "orientations": 8}
-    found = np.stack([daisy(image, **options) for image in grey])
+    found = np.stack(
+        [
+            daisy(image, step=step, radius=radius, rings=2, histograms=6, orientations=8)
+            for image in grey
+        ]
+    )
     return torch.from_numpy(found.reshape(len(found), -1, found.shape[-1])).to(images.device)
 
 
@@ -92,7 +96,7 @@ def grid(size: int, step: int, radius: int) -> int:
 
 
 class VisualWords(nn.Module):
-    """Images (B, C, H, W) in [0, 1] to the scores (B, K) of a linear machine; of two classes (−s, s).
+    """Images (B, C, H, W) in [0, 1] to a linear machine's scores (B, K); of two classes (−s, s).
 
     descriptors → encoding Φ_d = Σ_l m_d(l) for each cell of the pyramid → sign·√|Φ| → over its
     length → w·φ + b. `at="encoding"` explains by dimensions, `at="descriptors"` by descriptors.
@@ -214,8 +218,8 @@ def fit_visual_words(
     size = (int(images.shape[-2]), int(images.shape[-1]))
     if min(grid(side, design.step, design.radius) for side in size) < max(design.pyramid):
         raise InputError(
-            f"images of {size[0]} × {size[1]} hold too few descriptors of radius {design.radius} for "
-            f"{max(design.pyramid)} cells per side: enlarge them, or take a smaller radius"
+            f"images of {size[0]} × {size[1]} hold too few descriptors of radius {design.radius} "
+            f"for {max(design.pyramid)} cells per side: enlarge them, or take a smaller radius"
         )
     truth = np.asarray(labels)
     if truth.shape != (len(images),) or len(np.unique(truth)) < 2:
@@ -259,7 +263,7 @@ def _vocabulary(described: Tensor, design: Design, seed: int) -> dict[str, Any]:
     reduced = pca.transform(flat[drawn])
     arrays = {"mean": pca.mean_, "matrix": pca.components_}
     if design.encoding == "bag":
-        words = KMeans(design.components, n_init=1, random_state=seed).fit(reduced)
+        words = KMeans(design.components, random_state=seed).fit(reduced)
         ones = np.ones((design.components, design.dimensions))
         shares = np.full(design.components, 1 / design.components)
         return arrays | {"centers": words.cluster_centers_, "variances": ones, "shares": shares}

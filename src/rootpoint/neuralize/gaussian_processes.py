@@ -27,6 +27,10 @@ class Covariance(NamedTuple):
 class Stretched(Network):
     """A network of columns that are divided by lengths of their own, and its output a · s + b."""
 
+    length: Tensor
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, inner: Network, length: Any, scale: Any, shift: Any) -> None:
         super().__init__(inner.columns, inner.outputs, inner.names)
         self.rootpoint_rows = inner.rootpoint_rows

@@ -32,7 +32,7 @@ class Kernel:
 
     def __call__(self, X: Any, Y: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The kernel matrix of two tables, as scikit-learn asks for it."""
-        x, y = (torch.as_tensor(np.asarray(t, dtype=np.float64)) for t in (X, Y))
+        x, y = (torch.as_tensor(dense(t)) for t in (X, Y))
         return self.of(distances(x, y, self.p, self.power) * self.scale).numpy()
 
     def of(self, a: Tensor) -> Tensor:
@@ -81,14 +81,15 @@ class Student(Kernel):
 class Distances(nn.Module):
     """a_j = scale · ‖x − u_j‖_p^power: one neuron for each point."""
 
+    points: Tensor
+
     def __init__(self, points: Any, scale: float = 1.0, p: float = 2.0, power: float = 2.0) -> None:
         super().__init__()
         self.register_buffer("points", torch.as_tensor(np.asarray(points, dtype=np.float64)))
         self.scale, self.p, self.power = float(scale), float(p), float(power)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = distances(x, self.points, self.p, self.power)
-        return found if self.scale == 1 else found * self.scale
+        return distances(x, self.points, self.p, self.power, self.scale)
 
 
 class SoftMinimum(nn.Module):
@@ -133,6 +134,10 @@ def kernel_of(estimator: Any) -> Kernel:
 def support_vectors(estimator: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The support vectors; those of a kernel function are kept by the estimator in private."""
     if callable(estimator.kernel):
-        return np.asarray(estimator._BaseLibSVM__Xfit)[estimator.support_]
-    found = estimator.support_vectors_
-    return np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+        return dense(estimator._BaseLibSVM__Xfit)[estimator.support_]
+    return dense(estimator.support_vectors_)
+
+
+def dense(table: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """An array of numbers, or a sparse one, as estimators fitted to sparse tables keep them."""
+    return np.asarray(table.toarray() if hasattr(table, "toarray") else table, dtype=np.float64)

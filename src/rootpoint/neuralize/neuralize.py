@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,6 +17,9 @@ Maker: TypeAlias = "Callable[..., Network]"
 
 NETWORKS: dict[str, Maker] = {}
 """From the name of an estimator's class, or of one it derives from, to what makes its network."""
+
+REFUSED: dict[str, str] = {}
+"""Why classes of some names have no network, and what to neuralize instead."""
 
 
 def network(*names: str) -> Callable[[Maker], Maker]:
@@ -34,7 +38,8 @@ def neuralize(estimator: Any, **options: Any) -> Network:
     Then every method explains it; the network recommends its own rules for "lrp". Tables go in as
     they are: `rp.explain(rp.neuralize(svm), data_frame)`.
 
-    estimator   of scikit-learn, fitted; known by the name of its class or of one it derives from
+    estimator   of scikit-learn, fitted; known by the name of its class or of one it derives from;
+                or Parzen windows (`fit_parzen`)
     options     see the function registered for the class (docs/neuralize.md)
     Raises UnsupportedModelError for an estimator or kernel that has no network, InputError if it is
     not fitted, or for a bad option.
@@ -42,19 +47,24 @@ def neuralize(estimator: Any, **options: Any) -> Network:
     room = importlib.import_module("rootpoint.neuralize")
     for module in pkgutil.iter_modules(room.__path__):
         importlib.import_module(f"{room.__name__}.{module.name}")
-    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
+    from rootpoint.fitted import Fitted
+
+    known = hasattr(estimator, "get_params") or isinstance(estimator, Fitted)
+    if isinstance(estimator, type) or not known:
         raise unsupported(estimator, "it is no estimator of scikit-learn")
     for cls in type(estimator).__mro__:
         if cls.__name__ in NETWORKS:
-            check_fitted(estimator)
+            if not isinstance(estimator, Fitted):
+                check_fitted(estimator)
             return _made(NETWORKS[cls.__name__], estimator, options).eval()
-    raise unsupported(estimator, "it has no network")
+    raise unsupported(estimator, REFUSED.get(type(estimator).__name__, "it has no network"))
 
 
 def _made(make: Maker, estimator: Any, options: dict[str, Any]) -> Network:
     code = make.__code__
     offered = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    if unknown := sorted(set(options) - set(offered)):
+    passed_on = code.co_flags & inspect.CO_VARKEYWORDS
+    if (unknown := sorted(set(options) - set(offered))) and not passed_on:
         raise InputError(
             f"the network of {type(estimator).__name__} has no option {unknown[0]!r}; its options: "
             f"{', '.join(offered) or 'none'}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rootpoint.neuralize.kernels import Kernel, kernel_of, support_vectors
+from rootpoint.neuralize.kernels import Kernel, dense, kernel_of, support_vectors
 from rootpoint.neuralize.network import Network
 from rootpoint.neuralize.neuralize import choose, names_of, network
 
@@ -53,7 +53,7 @@ def one_class_svm(estimator: Any, *, alpha: str = "unit", rooted: bool = False) 
     rooted   explain by the variant with the non-attributable part D⁺ (`kernel_composite`)
     Source: Kauffmann, Müller, Montavon 2020, Pattern Recognition 101:107198.
     """
-    weights = np.asarray(estimator.dual_coef_).ravel()
+    weights = dense(estimator.dual_coef_).ravel()
     divisors = {
         "unit": weights.sum(),
         "raw": 1.0,

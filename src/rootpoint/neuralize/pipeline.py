@@ -10,12 +10,12 @@ from rootpoint.additive.sums import fitted_columns, given_columns
 from rootpoint.neuralize.network import Network
 from rootpoint.neuralize.neuralize import network, neuralize, unsupported
 from rootpoint.neuralize.projections import through
-from rootpoint.neuralize.reading import Steps, decoded, read
+from rootpoint.neuralize.reading import Steps, Through, decoded, read
 from rootpoint.neuralize.transformers import Layer, Projected, layer_of, transformer
 
 
 class Chain(Network):
-    """A network behind the layers of transformers: relevance arrives at what the first one reads."""
+    """A network behind the layers of transformers: relevance arrives at what the first reads."""
 
     def __init__(self, layers: Steps, last: Network, names: Any) -> None:
         super().__init__(layers.columns, last.outputs, names)
@@ -43,12 +43,15 @@ def pipeline(estimator: Any, **options: Any) -> Network:
     Raises UnsupportedModelError if a step has no layer, or the last one no network.
     """
     *before, (_, last) = estimator.steps
-    if last in (None, "passthrough"):
+    while hasattr(last, "steps"):
+        before, last = [*before, *last.steps[:-1]], last.steps[-1][1]
+    if last is None or isinstance(last, str):
         raise unsupported(estimator, "its last step decides nothing: it passes the table through")
     layers = _layers(before)
     found = neuralize(last, **options)
-    if layers and isinstance(layers[-1], Projected) and hasattr(found, "distances"):
-        inner = through(layers[-1].mean, layers[-1].matrix, found.distances)
+    # one that stretches its columns has no distances of x itself
+    if layers and isinstance(layers[-1], Projected) and not getattr(found, "stretched", False):
+        inner = through(layers[-1].mean, layers[-1].matrix, getattr(found, "distances", None))
         if inner is not None:
             found.distances = inner
             found.columns = layers.pop().columns
@@ -61,11 +64,19 @@ def pipeline(estimator: Any, **options: Any) -> Network:
 @transformer("Pipeline")
 def transforming(step: Any) -> Layer:
     """A pipeline of transformers."""
-    return Steps(_layers(step.steps))
+    layers = _layers(step.steps)
+    return Steps(layers) if layers else Through(step.n_features_in_)
 
 
 def _layers(steps: Any) -> list[Layer]:
-    return [layer_of(step) for _, step in steps if step not in (None, "passthrough")]
+    """One layer for each step, those of pipelines within included."""
+    found: list[Layer] = []
+    for _, step in steps:
+        if hasattr(step, "steps"):
+            found += _layers(step.steps)
+        elif step is not None and step != "passthrough":
+            found.append(layer_of(step))
+    return found
 
 
 def _names(estimator: Any) -> tuple[str, ...] | None:

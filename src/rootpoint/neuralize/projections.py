@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from rootpoint.neuralize.kernels import Distances
 from rootpoint.propagation.call import Back, Call, nonzero
-from rootpoint.propagation.functions import distances, overridable
+from rootpoint.propagation.functions import columnwise, distances, overridable
 from rootpoint.propagation.rules import rule
 
 _BLOCK = 1 << 22  # values of single pairs held at once
@@ -72,15 +72,16 @@ class ProjectedDistances(nn.Module):
         self.scale, self.power = before.scale, before.power
         for name, value in (("mean", mean), ("matrix", matrix), ("points", before.points)):
             self.register_buffer(name, value)
-        self.register_buffer("preimages", before.points @ torch.linalg.pinv(matrix).T + mean)
+        self.register_buffer("preimages", before.points @ torch.linalg.pinv(matrix).T)
 
     def forward(self, x: Tensor) -> Tensor:
-        points = self.points + self.matrix @ self.mean
-        return projected_distances(x, self.matrix, points, self.preimages, self.power, self.scale)
+        x = columnwise(x, lambda t: t - self.mean)
+        given = self.matrix, self.points, self.preimages, self.power, self.scale
+        return projected_distances(x, *given)
 
 
 def through(mean: Tensor, matrix: Tensor, inner: Any) -> ProjectedDistances | None:
-    """The distances behind a linear map as distances of what goes into it, if they are Euclidean."""
+    """The distances behind a linear map as distances before it, if they are Euclidean."""
     if not isinstance(inner, Distances) or inner.p != 2:
         return None
     return ProjectedDistances(mean, matrix, inner)

@@ -89,7 +89,7 @@ def write(
     width: int,
 ) -> None:
     """Text in one line, shortened with an ellipsis to fit the width."""
-    text = _legible(text)
+    text = legible(text)
     if pen.textlength(text, font=font) > width:
         while text and pen.textlength(text + "…", font=font) > width:
             text = text[:-1]
@@ -97,7 +97,7 @@ def write(
     pen.text(at, text, font=font, fill=colour)
 
 
-def _legible(text: str) -> str:
+def legible(text: str) -> str:
     """The text in letters that the font has: accents dropped, other scripts as question marks."""
     plain = unicodedata.normalize("NFKD", text.replace("·", "\0"))
     letters = "".join(c for c in plain if not unicodedata.combining(c))

@@ -82,8 +82,8 @@ def soft_minimum(call: Call, m: Tensor, *, rooted: bool = False) -> Back:
     """
     given = call.step.bound(call.tensors, "a", "offset")
     a, offset, o = call.input, given.get("offset"), call.output.unsqueeze(-1)
-    p = o - a
-    p = (p if offset is None else p.sub_(offset)).exp_()
+    p = (-a if offset is None else (a + offset).neg_()).add_(o).exp_()
+    p /= p.sum(-1, keepdim=True)  # it is 1 but for the rounding of large a
     if rooted:
         p = p * torch.minimum(o, a) / nonzero(o)
     return Back(relevance=p.mul_(call.relevance(m).unsqueeze(-1)))
