@@ -40,6 +40,7 @@ bench: $(VENV)/dev.stamp  ## measure speed and memory beside other libraries, in
 	@$(BIN)/python benchmarks/propagation.py --output docs/speed.md
 	@$(BIN)/python benchmarks/methods.py --output docs/speed-methods.md
 	@$(BIN)/python benchmarks/evaluation.py --output docs/speed-evaluation.md
+	@$(BIN)/python benchmarks/kernels.py --output docs/speed-kernels.md
 
 clean:  ## remove all that make has made
 	rm -rf $(VENV) out build dist .hypothesis .import_linter_cache .pytest_cache .ruff_cache

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import skops.io
+from sklearn.datasets import load_breast_cancer
+from sklearn.svm import OneClassSVM
 
 import rootpoint as rp
 from rootpoint import errors
@@ -64,6 +67,14 @@ def folder_with_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def folder_with_a_table(folder_with_photos: Path) -> Path:
+    table = load_breast_cancer(as_frame=True).data
+    table.to_csv("patients.csv", index=False)
+    skops.io.dump(OneClassSVM().fit(table), "detector.skops")
+    return folder_with_photos
+
+
 @pytest.mark.usefixtures("folder_with_photos")
 @pytest.mark.parametrize("document", with_blocks("python"), ids=name)
 def test_python_snippets_run_in_order(document: Path) -> None:
@@ -74,7 +85,8 @@ def test_python_snippets_run_in_order(document: Path) -> None:
             exec(compile(code, document, "exec"), namespace)
 
 
-@pytest.mark.usefixtures("folder_with_photos")
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder_with_a_table")
 @pytest.mark.parametrize("document", with_blocks("sh"), ids=name)
 def test_shell_snippets_run(document: Path) -> None:
     for snippet in snippets(document):

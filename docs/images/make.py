@@ -10,6 +10,7 @@ from PIL import Image
 import rootpoint as rp
 from rootpoint import data, models, visualize
 from rootpoint.cli import main
+from rootpoint.evaluation.shortcuts import notice, tag
 
 HERE = Path(__file__).parent
 WIDTH = 260
@@ -48,6 +49,21 @@ def methods() -> Image.Image:
             return sheet.resize(size, Image.Resampling.LANCZOS)
 
 
+def clever_hans() -> None:
+    """Both sheets of `rootpoint demo clever-hans`; the notice without the photo that resists it."""
+    model = models.load()
+    shown = data.photos()[:3]
+    misled = [notice.mislead(model, data.open_photo(p.path), p.name) for p in shown]
+    train, test = tag.faces()
+    readers = [tag.fisher_reader(train, test), tag.network_reader(train, test, model)]
+    for name, sheet in (("notice", notice.sheet(misled)), ("tag", tag.sheet(readers, test))):
+        whole = visualize.draw(sheet)
+        size = (SHEET, SHEET * whole.height // whole.width)
+        smaller = whole.resize(size, Image.Resampling.LANCZOS)
+        smaller.save(HERE / f"clever-hans-{name}.jpg", quality=88, optimize=True)
+
+
 if __name__ == "__main__":
+    clever_hans()
     methods().save(HERE / "methods.jpg", quality=92, optimize=True)
     why().save(HERE / "why.png", optimize=True)

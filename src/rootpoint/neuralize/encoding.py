@@ -11,6 +11,8 @@ from rootpoint.propagation.call import Back, Call
 from rootpoint.propagation.functions import overridable
 from rootpoint.propagation.rules import rule
 
+_ROUNDING = 1e-14  # of the sum of absolute values: a sum no larger is zero
+
 
 @overridable
 def encode(
@@ -62,8 +64,8 @@ def mappings(
 def share_by_mapping(call: Call, m: Tensor, *, epsilon: float = 0.0) -> Back:
     """R_l = Σ_d m_d(l) / (Σ_l m_d(l) + ε sign) · R_d: by what each descriptor adds to dimension d.
 
-    Dimensions whose sum is zero share evenly over their cell. Conserves for ε = 0. A descriptor's
-    relevance stands evenly in its values.
+    Dimensions whose sum is zero, but for rounding, share evenly over their cell. Conserves for
+    ε = 0. A descriptor's relevance stands evenly in its values.
     Source: Lapuschkin et al. 2016, CVPR; for ε: Binder et al. 2018.
     """
     names = ("descriptors", "cells", "kind", "mean", "matrix", "centers", "variances", "shares")
@@ -71,9 +73,9 @@ def share_by_mapping(call: Call, m: Tensor, *, epsilon: float = 0.0) -> Back:
     x, cells = given["descriptors"], given["cells"]
     phi, r = (t.unflatten(1, (len(cells), -1)) for t in (call.output, call.relevance(m)))
     stable = phi + torch.where(phi < 0, -epsilon, epsilon)
-    zero = stable == 0
-    q = (r / stable.masked_fill(zero, 1)).masked_fill(zero, 0)
     mapped = mappings(x, *(given[name] for name in names[2:]))
+    zero = stable.abs() <= _ROUNDING * torch.einsum("cl,blf->bcf", cells, mapped.abs())
+    q = (r / stable.masked_fill(zero, 1)).masked_fill(zero, 0)
     found = torch.einsum("bcf,cl,blf->bl", q, cells, mapped)
     found = found + torch.einsum("bcf,cl->bl", r * zero, cells)
     return Back(relevance=(found / x.shape[2]).unsqueeze(2).expand_as(x).to(x.dtype))

@@ -70,7 +70,24 @@ class Difference(nn.Module):
         return exponential_difference(positive, negative)
 
 
-class Expansion(Network):
+class Sums(Network):
+    """Sums of kernels (B, P), and what an estimator decides by them: its `decision`."""
+
+    decision: nn.Module
+
+    def decided(self, decision: nn.Module, outputs: Sequence[Any]) -> Network:
+        """This network with outputs that another layer makes of its sums."""
+        self.decision, self.outputs = decision, tuple(outputs)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decision(self.scores(x))
+
+    def scores(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Expansion(Sums):
     """f_p(x) = Σ_j w_pj k(x, u_j) + b_p for kernels of distances; b is booked as constant.
 
     weights   (P, points), intercepts (P,)
@@ -89,16 +106,17 @@ class Expansion(Network):
     ) -> None:
         weights = np.atleast_2d(np.asarray(weights, dtype=np.float64))
         super().__init__(points.shape[1], outputs, names, width=len(points))
+        self.decision = nn.Identity()
         self.distances = kernel.distances(points)
         self.sums = nn.ModuleList(Difference(w, kernel) for w in weights)
         self.constant("intercepts", np.broadcast_to(intercepts, (len(weights),)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> Tensor:
         a = self.distances(x)
         return torch.stack([each(a) for each in self.sums], 1) + self.intercepts
 
 
-class DotProducts(Network):
+class DotProducts(Sums):
     """f_p(x) = Σ_j w_pj g(γ x·u_j + r) + b_p, g a power or tanh: two dense layers.
 
     A linear kernel is one layer of weights Σ_j w_pj u_j.
@@ -120,6 +138,7 @@ class DotProducts(Network):
     ) -> None:
         kind, gamma, offset, degree = kernel
         super().__init__(points.shape[1], outputs, names, width=len(points))
+        self.decision = nn.Identity()
         weights = np.atleast_2d(np.asarray(weights, dtype=np.float64))
         self.kind, self.degree = kind, degree
         if kind == "linear":
@@ -130,27 +149,26 @@ class DotProducts(Network):
         self.constant("weights", weights)
         self.constant("intercepts", np.broadcast_to(intercepts, (len(weights),)))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> Tensor:
         if self.kind != "linear":
             x = linear(x, self.points, self.offset)
             x = torch.tanh(x) if self.kind == "sigmoid" else x**self.degree
         return linear(x, self.weights, self.intercepts)
 
 
-class OneScore(Network):
-    """The only output of another network: as (B,), or for two classes as (−s, s)."""
+class OneScore(nn.Module):
+    """The only sum: as (B,), or for two classes as (−s, s)."""
 
-    def __init__(self, inner: Network, outputs: Sequence[Any]) -> None:
-        super().__init__(inner.columns, outputs, inner.names)
-        self.rootpoint_rows = inner.rootpoint_rows
-        self.inner = inner
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
 
-    def forward(self, x: Tensor) -> Tensor:
-        s = self.inner(x)[:, 0]
-        return s if len(self.outputs) == 1 else torch.stack((-s, s), 1)
+    def forward(self, sums: Tensor) -> Tensor:
+        s = sums[:, 0]
+        return s if self.outputs == 1 else torch.stack((-s, s), 1)
 
 
-class OneVersusRest(Network):
+class OneVersusRest(nn.Module):
     """scikit-learn's scores of the classes: their votes in all pairs, plus s / (3 |s| + 3).
 
     s is the sum of the class's decision values. The votes are booked as constant: what is explained
@@ -159,18 +177,15 @@ class OneVersusRest(Network):
 
     wins: Tensor
 
-    def __init__(self, pairs: Network, classes: Sequence[Any]) -> None:
-        super().__init__(pairs.columns, classes, pairs.names)
-        self.rootpoint_rows = pairs.rootpoint_rows
-        self.pairs = pairs
-        first, second = np.triu_indices(len(classes), 1)
-        wins = np.zeros((len(classes), len(first)))
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        first, second = np.triu_indices(classes, 1)
+        wins = np.zeros((classes, len(first)))
         wins[first, np.arange(len(first))] = 1
         wins[second, np.arange(len(first))] = -1
-        self.constant("wins", wins)
+        self.register_buffer("wins", torch.from_numpy(wins))
 
-    def forward(self, x: Tensor) -> Tensor:
-        decided = self.pairs(x)
+    def forward(self, decided: Tensor) -> Tensor:
         with torch.no_grad():
             signs = torch.where(decided.detach() < 0, -1.0, 1.0).to(decided)
             votes = linear(signs, self.wins).add_(len(self.wins) - 1).div_(2)
@@ -180,7 +195,7 @@ class OneVersusRest(Network):
 
 def expansion(
     estimator: Any, points: Any, weights: Any, intercepts: Any, outputs: Sequence[Any]
-) -> Network:
+) -> Sums:
     """The sums of an estimator's kernel over these points."""
     points = np.asarray(points, dtype=np.float64)
     names = names_of(estimator)
@@ -224,7 +239,7 @@ def support_vector_classifier(estimator: Any) -> Network:
     dual = _dense(estimator.dual_coef_)
     if len(classes) == 2:
         inner = expansion(estimator, points, dual, estimator.intercept_, ["decision value"])
-        return OneScore(inner, classes)
+        return inner.decided(OneScore(2), classes)
     first, second = np.triu_indices(len(classes), 1)
     of_class = np.repeat(np.arange(len(classes)), estimator.n_support_)
     weights = np.stack(
@@ -235,7 +250,9 @@ def support_vector_classifier(estimator: Any) -> Network:
     )
     pairs = [f"{classes[i]} or {classes[j]}" for i, j in zip(first, second, strict=True)]
     found = expansion(estimator, points, weights, estimator.intercept_, pairs)
-    return found if estimator.decision_function_shape == "ovo" else OneVersusRest(found, classes)
+    if estimator.decision_function_shape == "ovo":
+        return found
+    return found.decided(OneVersusRest(len(classes)), classes)
 
 
 @network("SVR", "NuSVR")
@@ -243,7 +260,7 @@ def support_vector_regressor(estimator: Any) -> Network:
     """predict, (B,)."""
     points, dual = support_vectors(estimator), _dense(estimator.dual_coef_)
     inner = expansion(estimator, points, dual, estimator.intercept_, ["prediction"])
-    return OneScore(inner, ["prediction"])
+    return inner.decided(OneScore(1), inner.outputs)
 
 
 @network("KernelRidge")
@@ -252,7 +269,8 @@ def kernel_ridge(estimator: Any) -> Network:
     dual = np.asarray(estimator.dual_coef_)
     points = _dense(estimator.X_fit_)
     if dual.ndim == 1:
-        return OneScore(expansion(estimator, points, dual, 0.0, ["prediction"]), ["prediction"])
+        inner = expansion(estimator, points, dual, 0.0, ["prediction"])
+        return inner.decided(OneScore(1), inner.outputs)
     outputs = [f"prediction {k}" for k in range(dual.shape[1])]
     return expansion(estimator, points, dual.T, 0.0, outputs)
 

@@ -208,13 +208,18 @@ def fit_visual_words(
     """A classifier of images by Fisher vectors, or by a bag of visual words.
 
     images   (N, C, H, W) in [0, 1], all of one size
-    labels   (N,), whole numbers from 0
+    labels   (N,), whole numbers from 0, none left out
     C        of scikit-learn's LinearSVC: how hard it tries to be right on these images
-    Raises InputError for images too small for a descriptor, or labels that do not fit;
-    MissingExtraError without scikit-image and scikit-learn.
+    Raises InputError for images too small for a descriptor or out of range, and for labels that do
+    not fit; MissingExtraError without scikit-image and scikit-learn.
     """
     design = design or Design()
     check(None, images)  # pyright: ignore[reportArgumentType]
+    if images.dim() != 4 or images.min() < 0 or images.max() > 1:
+        raise InputError(
+            f"images must be (N, C, H, W) with values in [0, 1], not {tuple(images.shape)} with "
+            f"values from {float(images.min()):g} to {float(images.max()):g}"
+        )
     size = (int(images.shape[-2]), int(images.shape[-1]))
     if min(grid(side, design.step, design.radius) for side in size) < max(design.pyramid):
         raise InputError(
@@ -222,8 +227,14 @@ def fit_visual_words(
             f"for {max(design.pyramid)} cells per side: enlarge them, or take a smaller radius"
         )
     truth = np.asarray(labels)
-    if truth.shape != (len(images),) or len(np.unique(truth)) < 2:
+    classes = np.unique(truth)
+    if truth.shape != (len(images),) or len(classes) < 2:
         raise InputError(f"{len(images)} images need as many labels, of two classes at least")
+    if not np.array_equal(classes, np.arange(len(classes))):
+        raise InputError(
+            f"labels must be whole numbers from 0 to {len(classes) - 1}, the numbers of the "
+            f"scores, not {classes[:5].tolist()}"
+        )
     found = []
     with progress(len(images), "describing images") as advance:
         for image in images:

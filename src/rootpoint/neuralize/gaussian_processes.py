@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rootpoint.neuralize.expansions import DotProducts, Expansion, OneScore
+from rootpoint.errors import InputError, UnsupportedModelError
+from rootpoint.neuralize.expansions import DotProducts, Expansion, OneScore, Sums
 from rootpoint.neuralize.kernels import Gaussian, Kernel, Laplace, Student
 from rootpoint.neuralize.network import Network
 from rootpoint.neuralize.neuralize import names_of, network, unsupported
@@ -16,12 +17,14 @@ from rootpoint.propagation.functions import columnwise
 
 
 class Covariance(NamedTuple):
-    """amplitude · k(x / length, u / length); `offset` of a dot product x·u + offset."""
+    """amplitude · k(x / length, u / length); without k amplitude · (x·u + offset), or, where the
+    offset is None, the amplitude alone.
+    """
 
     amplitude: float
     kernel: Kernel | None = None
     length: Any = 1.0
-    offset: float = 0.0
+    offset: float | None = 0.0
 
 
 class Stretched(Network):
@@ -47,13 +50,15 @@ class Stretched(Network):
 @network("GaussianProcessRegressor")
 def regressor(estimator: Any) -> Network:
     """predict: the posterior mean, (B,); of several targets (B, K)."""
+    if not hasattr(estimator, "alpha_"):  # scikit-learn predicts by the prior, which is zero
+        raise InputError("GaussianProcessRegressor is not fitted: call fit first")
     alpha = np.asarray(estimator.alpha_, dtype=np.float64)
     scale, shift = np.asarray(estimator._y_train_std), np.asarray(estimator._y_train_mean)
     single = alpha.ndim == 1 or alpha.shape[1] == 1
     outputs = ["prediction"] if single else [f"prediction {k}" for k in range(alpha.shape[1])]
     weights = alpha.reshape(len(alpha), -1).T
     found = _mean(estimator, estimator.X_train_, estimator.kernel_, weights, outputs)
-    inner = OneScore(found.inner, outputs) if single else found.inner
+    inner = found.inner.decided(OneScore(1), outputs) if single else found.inner
     return Stretched(inner, found.length, np.squeeze(scale), np.squeeze(shift))
 
 
@@ -85,11 +90,12 @@ class Latent(Network):
 def _latent(estimator: Any, base: Any, classes: list[Any]) -> Network:
     weights = (np.asarray(base.y_train_) - np.asarray(base.pi_))[None]
     found = _mean(estimator, base.X_train_, base.kernel_, weights, ["latent mean"])
-    return Stretched(OneScore(found.inner, classes), found.length, 1.0, 0.0)
+    inner = found.inner.decided(OneScore(2), classes)
+    return Stretched(inner, found.length, 1.0, 0.0)
 
 
 class _Mean(NamedTuple):
-    inner: Network
+    inner: Sums
     length: Any
 
 
@@ -98,7 +104,7 @@ def _mean(estimator: Any, points: Any, kernel: Any, weights: Any, outputs: list[
     points = np.asarray(points, dtype=np.float64) / found.length
     weights, names = found.amplitude * weights, names_of(estimator)
     if found.kernel is None:
-        of = ("polynomial", 1.0, found.offset, 1.0)
+        of = ("polynomial", 1.0, found.offset or 0.0, 1.0)
         return _Mean(DotProducts(points, weights, 0.0, of, outputs, names), 1.0)
     return _Mean(Expansion(points, weights, 0.0, found.kernel, outputs, names), found.length)
 
@@ -108,19 +114,26 @@ def covariance(estimator: Any, kernel: Any) -> Covariance:
 
     Raises UnsupportedModelError for others.
     """
+    found = _part(estimator, kernel)
+    if found.offset is None:
+        raise _refused(estimator, kernel)
+    return found
+
+
+def _part(estimator: Any, kernel: Any) -> Covariance:
     kind = type(kernel).__name__
     if kind == "Product":
-        parts = [covariance(estimator, k) for k in (kernel.k1, kernel.k2)]
-        constants = [p for p in parts if p.kernel is None and p.offset == -1]
+        parts = [_part(estimator, k) for k in (kernel.k1, kernel.k2)]
+        constants = [p for p in parts if p.offset is None]
         if constants:
             other = parts[1 - parts.index(constants[0])]
             return other._replace(amplitude=other.amplitude * constants[0].amplitude)
     if kind == "Sum":
         parts = [k for k in (kernel.k1, kernel.k2) if type(k).__name__ != "WhiteKernel"]
         if len(parts) == 1:
-            return covariance(estimator, parts[0])
+            return _part(estimator, parts[0])
     if kind == "ConstantKernel":
-        return Covariance(kernel.constant_value, offset=-1)
+        return Covariance(kernel.constant_value, offset=None)
     if kind == "RBF" or (kind == "Matern" and np.isinf(kernel.nu)):
         return Covariance(1.0, Gaussian(0.5), np.asarray(kernel.length_scale))
     if kind == "Matern" and kernel.nu == 0.5:
@@ -129,7 +142,11 @@ def covariance(estimator: Any, kernel: Any) -> Covariance:
         return Covariance(1.0, Student(0.5), np.asarray(kernel.length_scale))
     if kind == "DotProduct":
         return Covariance(1.0, offset=kernel.sigma_0**2)
-    raise unsupported(
+    raise _refused(estimator, kernel)
+
+
+def _refused(estimator: Any, kernel: Any) -> UnsupportedModelError:
+    return unsupported(
         estimator,
         f"its kernel {kernel} has no layers; supported are RBF, Matern(nu=0.5), RationalQuadratic("
         "alpha=1) and DotProduct, times a constant, plus white noise",

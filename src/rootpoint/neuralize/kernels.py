@@ -31,9 +31,10 @@ class Kernel:
             raise InputError(f"{type(self).__name__}: the scale {self.scale!r} must be positive")
 
     def __call__(self, X: Any, Y: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """The kernel matrix of two tables, as scikit-learn asks for it."""
-        x, y = (torch.as_tensor(dense(t)) for t in (X, Y))
-        return self.of(distances(x, y, self.p, self.power) * self.scale).numpy()
+        """The kernel matrix of two tables, as scikit-learn asks for it; of two rows, its value."""
+        x, y = (torch.as_tensor(np.atleast_2d(dense(t))) for t in (X, Y))
+        found = self.of(distances(x, y, self.p, self.power) * self.scale).numpy()
+        return found[0, 0] if np.ndim(X) == np.ndim(Y) == 1 else found
 
     def of(self, a: Tensor) -> Tensor:
         """k of the scaled distance a."""

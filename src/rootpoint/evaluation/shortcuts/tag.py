@@ -160,11 +160,13 @@ def network_reader(train: Photos, test: Photos, base: ImageModel) -> Reader:
 class Retrained(nn.Module):
     """A network whose last layer was fitted anew, by logistic regression, to two classes."""
 
+    features: nn.Module
+
     def __init__(self, network: nn.Module, images: Tensor, labels: Tensor) -> None:
         from sklearn.linear_model import LogisticRegression
 
         super().__init__()
-        self.features = network.features
+        self.features = network.get_submodule("features")
         self.rootpoint_composite = network.rootpoint_composite
         with torch.no_grad():
             pooled = torch.cat([self.pooled(part) for part in images.split(16)])
