@@ -24,7 +24,7 @@ from rootpoint.inputs import (
     map_inputs,
     tensors,
 )
-from rootpoint.target import Target, scores
+from rootpoint.target import Target, of_part, scores
 
 Share = Callable[[Tensor, Tensor], Tensor]
 """The relevance of a value from the multiplier that arrives at it."""
@@ -126,18 +126,11 @@ def explain_in_parts(
     parts = [
         explain_part(
             map_inputs(lambda t, part=part: t[part], inputs),
-            [_of_part(target, part, batch) for target in targets],
+            [of_part(target, part, batch) for target in targets],
         )
         for part in (slice(start, start + rows) for start in range(0, batch, rows))
     ]
     return [_joined(each) for each in zip(*parts, strict=True)]
-
-
-def _of_part(target: Target, part: slice, batch: int) -> Target:
-    """The target of some samples: its part, if there is one for each sample."""
-    if isinstance(target, str | int | tuple) or callable(target) or len(target) != batch:
-        return target
-    return target[part]
 
 
 def _joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

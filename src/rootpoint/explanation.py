@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -228,3 +228,37 @@ class Explanation:
                 f"cannot write {path.name}: use .png for the picture, .npz for numbers"
             )
         return path
+
+
+def joined(parts: Sequence[Explanation], inputs: Any) -> Explanation:
+    """The explanations of some samples each as one of all; `inputs` are those of all."""
+    import torch
+
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+
+    def all_of(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        if isinstance(values[0], list):
+            return [v for value in values for v in value]
+        return torch.cat(values) if isinstance(values[0], torch.Tensor) else values[0]
+
+    names = ("relevance", "output", "target", "prediction", "baseline_output", "standard_error")
+    whole = {name: all_of(name) for name in names}
+    books = None if first.account is None else lambda: _added([part.balance for part in parts])
+    return replace(first, inputs=inputs, account=books, **whole)
+
+
+def _added(books: Sequence[Balance]) -> Balance:
+    """The books of some samples each as those of all."""
+    entries: dict[tuple[int, str], Entry] = {}
+    for entry in (entry for book in books for entry in book.entries):
+        key = entry.index, entry.operation
+        so_far = entries.get(key, replace(entry, arrived=0.0, passed=0.0, absorbed={}))
+        causes = {*so_far.absorbed, *entry.absorbed}
+        absorbed = {c: so_far.absorbed.get(c, 0.0) + entry.absorbed.get(c, 0.0) for c in causes}
+        arrived, passed = so_far.arrived + entry.arrived, so_far.passed + entry.passed
+        entries[key] = replace(so_far, arrived=arrived, passed=passed, absorbed=absorbed)
+    score, relevance = (sum(getattr(b, name) for b in books) for name in ("score", "relevance"))
+    return Balance(score, relevance, tuple(entries[key] for key in sorted(entries)))

@@ -126,6 +126,23 @@ class BoundMethod:
         """Explain several targets of the same inputs: one forward, and one backward for each."""
         if (encode := _encoder(self.model, inputs)) is None:
             return self.method.run(self.model, inputs, targets, at, self.prepared)
+        rows = getattr(self.model, "rootpoint_rows", None)
+        if not isinstance(inputs, list) or rows is None or len(inputs) <= rows:
+            return self._encoded(encode, inputs, targets, at)
+        from rootpoint.explanation import joined
+        from rootpoint.target import of_part
+
+        parts = []  # texts become wide tables: only so many at once
+        for start in range(0, len(inputs), rows):
+            part = slice(start, start + rows)
+            wanted = [of_part(target, part, len(inputs)) for target in targets]
+            parts.append(self._encoded(encode, inputs[part], wanted, at))
+        return [joined(each, inputs) for each in zip(*parts, strict=True)]
+
+    def _encoded(
+        self, encode: Any, inputs: Any, targets: Sequence[Target], at: str | None
+    ) -> list[Explanation]:
+        """Explanations of what is no tensor, as the model encodes it."""
         found = self.method.run(self.model, encode(inputs), targets, at, self.prepared)
         decode = self.model.rootpoint_decode  # pyright: ignore[reportFunctionMemberAccess]
         return [

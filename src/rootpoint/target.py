@@ -97,3 +97,10 @@ def _check_index(index: tuple[Any, ...], sizes: tuple[int, ...]) -> None:
             )
     if len(index) > len(sizes):
         raise InputError(f"target {index} has more indices than the output has dimensions {sizes}")
+
+
+def of_part(target: Target, part: slice, batch: int) -> Target:
+    """The target of some samples: its part, if there is one for each sample."""
+    if isinstance(target, str | int | tuple) or callable(target) or len(target) != batch:
+        return target
+    return target[part]

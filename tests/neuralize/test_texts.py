@@ -158,6 +158,26 @@ def test_texts_together_are_explained_as_one_by_one() -> None:
         assert torch.allclose(relevance, alone, atol=1e-12)
 
 
+@pytest.mark.parametrize("target", ["predicted", SPAM.tolist()])
+def test_texts_explained_a_few_at_a_time_are_explained_as_all_together(target: Any) -> None:
+    network = rp.neuralize(fitted(TfidfVectorizer()))
+    whole = rp.explain(network, MAILS, target)
+    network.rootpoint_rows = 5
+    parts = rp.explain(network, MAILS, target)
+    assert parts.inputs == MAILS
+    assert parts.target == whole.target
+    for name in ("output", "prediction", "completeness_gap"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=0, atol=1e-12)
+    for one, other in zip(parts.relevance, whole.relevance, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert abs(parts.balance.gap) < 1e-12
+    for one, other in zip(parts.balance.entries, whole.balance.entries, strict=True):
+        assert one.operation == other.operation
+        assert one.passed == pytest.approx(other.passed, abs=1e-12)
+        absorbed = sum(one.absorbed.values())
+        assert absorbed == pytest.approx(sum(other.absorbed.values()), abs=1e-12)
+
+
 def test_words_are_those_of_the_methods_that_leave_them_out() -> None:
     pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(MAILS, SPAM)
     text = ["Free money\tor the  patch?"]
