@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
 from rootpoint import LRP, Gradient, GradientTimesInput, Method, explain
@@ -179,3 +180,9 @@ def test_a_constant_spread_over_the_batch() -> None:
     found = GradientTimesInput()(lambda x: x.mul_(torch.arange(1, 5)[:, None]), x, 0).relevance
     torch.testing.assert_close(found[:, 0], x[:, 0] * torch.arange(1, 5))
     assert (found[:, 1:] == 0).all()
+
+
+def test_an_estimator_is_to_be_neuralized_first() -> None:
+    estimator = LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0])
+    with pytest.raises(UnsupportedModelError, match=r"LinearRegression.*rp\.neuralize\(model\)"):
+        explain(estimator, torch.ones(1, 1))

@@ -45,6 +45,11 @@ def batch_size(inputs: Any) -> int:
 
 def check_model(model: Model) -> None:
     """Raise UnsupportedModelError if the model cannot be explained as it is."""
+    if not callable(model):
+        remedy = ": rp.neuralize(model) makes a network of it" if hasattr(model, "predict") else ""
+        raise UnsupportedModelError(
+            f"the model is a {type(model).__name__}, which cannot be called on tensors{remedy}"
+        )
     if hasattr(model, "_orig_mod"):
         raise UnsupportedModelError(
             "the model was compiled by torch.compile, which hides its operations: explain the "

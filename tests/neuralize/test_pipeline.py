@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -309,3 +310,17 @@ def _composite() -> Any:
     from rootpoint.neuralize.network import kernel_composite
 
     return kernel_composite()
+
+
+def test_a_column_of_texts_beside_numbers_gets_the_relevance_of_its_words() -> None:
+    texts = ["free money", "meeting notes", "free offer", "the notes"] * 3
+    table = pd.DataFrame({"body": texts, "age": np.arange(12.0)})
+    transformers = [("t", TfidfVectorizer(), "body"), ("n", StandardScaler(), ["age"])]
+    pipe = make_pipeline(ColumnTransformer(transformers), LogisticRegression(fit_intercept=False))
+    pipe.fit(table, [1, 0] * 6)
+    found = rp.explain(rp.neuralize(pipe), table, 1)
+    np.testing.assert_allclose(found.output, pipe.decision_function(table), atol=1e-12)
+    assert found.relevance.shape == (12, 2)
+    made = pipe[:-1].transform(table) * pipe[-1].coef_
+    words = np.asarray(made)[:, :-1].sum(1)
+    np.testing.assert_allclose(found.relevance[:, 0], words, atol=1e-12)

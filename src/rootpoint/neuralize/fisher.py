@@ -214,7 +214,7 @@ def fit_visual_words(
     not fit; MissingExtraError without scikit-image and scikit-learn.
     """
     design = design or Design()
-    check(None, images)  # pyright: ignore[reportArgumentType]
+    check(describe, images)
     if images.dim() != 4 or images.min() < 0 or images.max() > 1:
         raise InputError(
             f"images must be (N, C, H, W) with values in [0, 1], not {tuple(images.shape)} with "

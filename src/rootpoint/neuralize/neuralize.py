@@ -89,12 +89,26 @@ def names_of(estimator: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(map(str, names))
 
 
+_FAMILIES = {
+    "BaseSGDRegressor": "SGDRegressor",
+    "BaseSVC": "SVC and NuSVC",
+    "BaseSearchCV": "GridSearchCV and its like",
+    "LinearClassifierMixin": "all linear classifiers",
+    "LinearModel": "all linear regressors",
+    "_GeneralizedLinearRegressor": "generalized linear regressors",
+    "_PLS": "partial least squares",
+}
+"""What base classes are called in messages."""
+
+
 def unsupported(estimator: Any, problem: str) -> UnsupportedModelError:
     """The error for a model that cannot be neuralized: why not, and what can be."""
+    known = sorted((_FAMILIES.get(name, name) for name in NETWORKS), key=str.casefold)
     return UnsupportedModelError(
         f"{type(estimator).__name__} cannot be neuralized: {problem}; supported: "
-        f"{', '.join(sorted(NETWORKS))}. Methods that need only scores, such as 'shapley' or "
-        "'lime', explain any function, or register a network with rootpoint.neuralize.network"
+        f"{', '.join(known)}. Trees and their sums are explained by the method 'tree-shapley', any "
+        "function by those that need only scores, such as 'shapley'; or register a network with "
+        "rootpoint.neuralize.neuralize.network"
     )
 
 
