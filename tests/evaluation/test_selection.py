@@ -423,4 +423,5 @@ def test_all_presets_and_all_quick_methods_compete_by_default() -> None:
         "pattern-net",
         "prediction-difference",
         "shapley",
+        "tree-shapley",
     }

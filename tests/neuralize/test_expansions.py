@@ -108,13 +108,54 @@ def test_two_gaussians_are_explained_as_the_logarithmic_mean_of_their_pools() ->
     assert found.tolist() == pytest.approx([0.0, mean * (4 - 1) / 2], abs=1e-12)
 
 
-def test_planted_columns_hold_the_relevance() -> None:
+def test_narrow_kernels_are_explained_wherever_one_pool_is_beyond_all_digits() -> None:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(200, 10))
-    x[:, 2:] *= 0.3
-    y = (x[:, 0] * x[:, 1] > 0).astype(int)
-    found = rp.explain(rp.neuralize(SVC(gamma=0.3, C=10).fit(x, y)), x).relevance.abs().mean(0)
-    assert float(found[:2].min()) > 2 * float(found[2:].max())
+    x = 10 * rng.normal(size=(40, 5))
+    machine = SVC(gamma=5.0).fit(x, (x[:, 0] > 0).astype(int))
+    found = rp.explain(rp.neuralize(machine), x)
+    constant = found.balance.absorbed.get("constant", 0.0)
+    assert found.relevance.isfinite().all()
+    assert float(found.relevance.sum()) == pytest.approx(float(found.output.sum()) - constant)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_weights_of_one_sign_are_explained_by_what_distance_takes_from_the_most(
+    kernel: Kernel, sign: float
+) -> None:
+    """On the only point nothing is lost; far from it all is, also where the kernel underflows."""
+    network = Expansion(np.zeros((1, 2)), [[2 * sign]], 0.5, kernel, ["s"]).eval()
+    x = np.array([[0.0, 0.0], [3.0, 4.0], [3e5, 4e5]])
+    found = rp.explain(network, x, target=0).relevance.sum(1).numpy()
+    lost = 2 * sign * (kernel(x, np.zeros((1, 2)))[:, 0] - 1)
+    np.testing.assert_allclose(found, lost, rtol=1e-10, atol=1e-12)
+
+
+def planted(seed: int) -> tuple[Any, Any, Any]:
+    """A machine where two of ten columns, alike in size, decide; more samples, and relevance."""
+    x = np.random.default_rng(seed).normal(size=(400, 10))
+    machine = SVC(gamma=0.1).fit(x[:300], x[:300, :2].sum(1) > 0)
+    return machine, x[300:], rp.explain(rp.neuralize(machine), x[300:]).relevance.numpy()
+
+
+def test_planted_columns_hold_most_relevance() -> None:
+    found = np.abs(planted(0)[2]).mean(0)
+    assert found[:2].min() > 2.5 * found[2:].max()
+    assert found[:2].sum() > 2 * 0.2 * found.sum()
+
+
+def test_columns_of_most_relevance_turn_decisions_when_they_are_taken_off() -> None:
+    machine, x, found = planted(1)
+    rng = np.random.default_rng(0)
+
+    def turned(order: Any) -> float:
+        off = x.copy()
+        np.put_along_axis(off, order[:, :2], -x[:, :2].mean(), 1)
+        return float((machine.predict(off) != machine.predict(x)).mean())
+
+    chance = turned(rng.permuted(np.tile(np.arange(10), (len(x), 1)), axis=1))
+    assert turned(np.argsort(-found, 1)) > chance + 0.1
+    assert turned(np.argsort(found, 1)) < chance + 0.02
 
 
 def test_machines_behind_a_projection_do_not_explode_where_a_component_is_zero() -> None:

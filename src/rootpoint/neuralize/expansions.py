@@ -30,13 +30,17 @@ class Difference(nn.Module):
     With o⁺ = −log Σ_{w>0} w k and o⁻ likewise, both with weights over the same c: f = c (e^−o⁺ −
     e^−o⁻), which is explained as c M (o⁻ − o⁺), M the logarithmic mean. For the Student kernel o is
     1/Σ w k, and f = c (o⁻ − o⁺) / (o⁺ o⁻). Weights of one sign only are compared with the most
-    that their sum can be, c: f = c (e^−o⁺ − e^−0) + c.
+    that their sum can be, c: f = c (e^−o⁺ − e^−0) + c, here with o⁺ = −log for all kernels.
+
+    base   what is to be added to the output: 0, or c with the sign of all weights
     """
 
     def __init__(self, weights: Any, kernel: Kernel) -> None:
         super().__init__()
         weights = np.asarray(weights, dtype=np.float64)
         self.scale = max(weights[weights > 0].sum(), -weights[weights < 0].sum())
+        one_sided = (weights >= 0).all() or (weights <= 0).all()
+        self.base = float(np.copysign(self.scale, weights.sum())) if one_sided else 0.0
         self.harmonic = isinstance(kernel, Student)
         self.chosen: list[Tensor | None] = []
         self.pools = nn.ModuleList()
@@ -52,22 +56,19 @@ class Difference(nn.Module):
             None if at is None else pool(a.index_select(1, at.to(a.device)))
             for at, pool in zip(self.chosen, self.pools, strict=True)
         )
-        if positive is None or negative is None:
-            return self._one_sided(positive, negative)
-        return self._difference(positive, negative) * self.scale
+        if positive is not None and negative is not None and self.harmonic:
+            return (negative - positive) / (positive * negative) * self.scale
+        return exponential_difference(*self._both(positive, negative)) * self.scale
 
-    def _one_sided(self, positive: Tensor | None, negative: Tensor | None) -> Tensor:
+    def _both(self, positive: Tensor | None, negative: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Both pools; what is missing is 0, the logarithm of the most that the other can be."""
+        if positive is not None and negative is not None:
+            return positive, negative
         pool = negative if positive is None else positive
         assert pool is not None
-        most = torch.full_like(pool, 1.0 if self.harmonic else 0.0).detach()
-        if positive is None:
-            return self._difference(most, pool) * self.scale - self.scale
-        return self._difference(pool, most) * self.scale + self.scale
-
-    def _difference(self, positive: Tensor, negative: Tensor) -> Tensor:
-        if self.harmonic:
-            return (negative - positive) / (positive * negative)
-        return exponential_difference(positive, negative)
+        pool = torch.log(pool) if self.harmonic else pool
+        most = torch.zeros_like(pool).detach()
+        return (most, pool) if positive is None else (pool, most)
 
 
 class Sums(Network):
@@ -108,8 +109,9 @@ class Expansion(Sums):
         super().__init__(points.shape[1], outputs, names, width=len(points))
         self.decision = nn.Identity()
         self.distances = kernel.distances(points)
-        self.sums = nn.ModuleList(Difference(w, kernel) for w in weights)
-        self.constant("intercepts", np.broadcast_to(intercepts, (len(weights),)))
+        sums = [Difference(w, kernel) for w in weights]
+        self.sums = nn.ModuleList(sums)
+        self.constant("intercepts", intercepts + np.array([each.base for each in sums]))
 
     def scores(self, x: Tensor) -> Tensor:
         a = self.distances(x)

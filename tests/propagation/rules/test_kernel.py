@@ -126,6 +126,19 @@ def test_a_difference_of_exponentials_is_that_of_its_logarithms(send: Send) -> N
         assert sum(row) == pytest.approx(3 * change, rel=1e-7, abs=1e-15)
 
 
+def test_a_difference_of_exponentials_is_finite_where_one_of_them_vanishes(send: Send) -> None:
+    x = torch.tensor([[1.0, 900.0], [900.0, 1.0], [900.0, 2000.0]])
+
+    def f(v: Tensor) -> Tensor:
+        return exponential_difference(v[:, 0], v[:, 1])
+
+    found = send(f, x, kind="exponential-difference")
+    share = math.exp(-1.0) / 899
+    assert torch.allclose(
+        found, torch.tensor([[-share, 900 * share], [-900 * share, share], [0.0, 0.0]]), rtol=1e-12
+    )
+
+
 @pytest.mark.parametrize("slot", [0, 1])
 def test_one_pool_of_a_difference_may_be_constant(send: Send, slot: int) -> None:
     fixed = torch.tensor([0.5, 0.5])

@@ -110,8 +110,8 @@ def exponential_difference(call: Call, m: Tensor) -> Back:
     So the difference of two sums of kernels is explained as that of their pools. Conserves.
     """
     given = call.step.bound(call.tensors, "a", "b")
-    gap = given["b"] - given["a"]
-    mean = torch.exp(-given["b"]) * torch.where(gap == 0, 1, torch.expm1(gap) / nonzero(gap))
+    low, gap = torch.minimum(given["a"], given["b"]), (given["b"] - given["a"]).abs()
+    mean = torch.exp(-low) * torch.where(gap == 0, 1, -torch.expm1(-gap) / nonzero(gap))
     both = (-mean * m, mean * m)
     return Back(multiplier=[both[slot] for slot in call.step.live])
 
