@@ -22,7 +22,7 @@ def model() -> nn.Module:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "integers": (torch.ones(1, 3, dtype=torch.long), "the input is torch.int64.*use .float()"),
+    "integers": (torch.ones(1, 3, dtype=torch.long), "integers.*use .float()"),
     "booleans": (torch.ones(1, 3, dtype=torch.bool), "relevance needs floating point"),
     "complex": (torch.ones(1, 3, dtype=torch.complex64), "relevance needs floating point"),
     "NaN": (torch.tensor([[1.0, torch.nan, 0.0]]), "the input holds NaN or infinity: clean"),
@@ -35,10 +35,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "nothing": ((), "there is no input to explain"),
     "no names": ({}, "there is no input to explain"),
     "one of several": (
-        (torch.ones(1, 3), torch.ones(1, dtype=torch.int)),
-        "input 1 is torch.int32",
+        (torch.ones(1, 3), [1.0]),
+        "input 1 is a list",
     ),
-    "one by name": ({"x": torch.ones(1, 3), "mask": None}, "input 'mask' is a NoneType"),
+    "one by name": ({"x": torch.ones(1, 3), "mask": [0.5]}, "input 'mask' is a list"),
 }
 
 

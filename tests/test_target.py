@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import rootpoint as rp
 from rootpoint import LRP, GradientTimesInput, explain
 from rootpoint.errors import InputError
 from rootpoint.target import scores
@@ -112,7 +113,7 @@ def test_a_target_that_does_not_fit_is_refused(output: Tensor, target: Any, mess
     ("output", "message"),
     [
         ((OUTPUT, OUTPUT), "the model returns a tuple, not a tensor: give as target a function"),
-        ({"logits": OUTPUT}, "the model returns a dict"),
+        ({"a": OUTPUT, "b": OUTPUT}, "the model returns a dict"),
         (torch.tensor(1.0), r"the model's output has shape \(\) for 2 samples"),
         (OUTPUT.T, r"the model's output has shape \(3, 2\) for 2 samples"),
     ],
@@ -189,3 +190,27 @@ def test_scores_that_are_not_finite_are_refused() -> None:
     for bad in (torch.nan, torch.inf):
         with pytest.raises(InputError, match="score for this input is NaN or infinite"):
             explain(lambda x, bad=bad: x * bad, x, 0)
+
+
+@pytest.mark.parametrize(
+    "output", [{"logits": OUTPUT, "b": OUTPUT.T}, {"out": OUTPUT}, {"a": OUTPUT}]
+)
+def test_the_scores_are_found_in_a_mapping(output: Any) -> None:
+    assert torch.equal(scores(output, 1, 2)[0], OUTPUT[:, 1])
+
+
+def test_a_contrast_is_the_difference_of_two_scores() -> None:
+    found = scores({"out": OUTPUT}, rp.contrast(2, 0), 2)[0]
+    assert torch.equal(found, OUTPUT[:, 2] - OUTPUT[:, 0])
+
+
+def test_the_next_token_is_that_of_the_last_position() -> None:
+    output = torch.arange(24.0).reshape(2, 3, 4)
+    assert scores(output, rp.next_token(), 2)[0].tolist() == [11, 23]
+    assert scores(output, rp.next_token(1), 2)[0].tolist() == [9, 21]
+    assert scores(output, rp.next_token(1, 0), 2)[0].tolist() == [1, 1]
+
+
+def test_the_next_token_needs_scores_of_tokens() -> None:
+    with pytest.raises(InputError, match=r"next_token needs scores .* not \(2, 3\)"):
+        scores(OUTPUT, rp.next_token(), 2)

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         fit_generator,
         prototype,
     )
+    from rootpoint.target import contrast, next_token
 
 _WHERE = {
     "Balance": "explanation",
@@ -126,6 +127,7 @@ _WHERE = {
     "activation_patterns": "propagation.signals",
     "adapters": "",
     "composites": "propagation",
+    "contrast": "target",
     "data_sensitivity": "methods.gradient",
     "evaluate": "evaluation.evaluate",
     "evaluation": "",
@@ -140,6 +142,7 @@ _WHERE = {
     "inspect": "propagation",
     "metric": "evaluation.metric",
     "metrics": "evaluation.metric",
+    "next_token": "target",
     "prototype": "prototypes",
     "purify": "additive.boosting",
     "rule": "propagation.rules",
@@ -208,6 +211,7 @@ __all__ = [
     "activation_patterns",
     "adapters",
     "composites",
+    "contrast",
     "data_sensitivity",
     "evaluate",
     "evaluation",
@@ -226,6 +230,7 @@ __all__ = [
     "metric",
     "metrics",
     "neuralize",
+    "next_token",
     "prototype",
     "purify",
     "rule",

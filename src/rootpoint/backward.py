@@ -21,10 +21,11 @@ from rootpoint.inputs import (
     call,
     check,
     check_scores,
+    is_explained,
     map_inputs,
-    tensors,
 )
 from rootpoint.target import Target, of_part, scores
+from rootpoint.tokens import Lookups
 
 Share = Callable[[Tensor, Tensor], Tensor]
 """The relevance of a value from the multiplier that arrives at it."""
@@ -35,8 +36,11 @@ class Pass(Protocol):
 
     leaves: list[Tensor]
 
-    def enter(self, x: Tensor) -> Tensor:
-        """An explained input as the model gets it; its leaf is appended to `leaves`."""
+    def enter(self, x: Tensor, *, raw: bool = True) -> Tensor:
+        """An explained input as the model gets it; its leaf is appended to `leaves`.
+
+        raw   given to the model; else vectors that it looked up
+        """
         ...
 
     def forward(self) -> AbstractContextManager[Any]:
@@ -59,7 +63,7 @@ class Plain:
     rule: Share
     leaves: list[Tensor] = field(default_factory=list)
 
-    def enter(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor, *, raw: bool = True) -> Tensor:
         self.leaves.append(x.detach().clone().requires_grad_())
         return self.leaves[-1].clone()  # not a leaf: the model may overwrite it
 
@@ -82,24 +86,23 @@ def explain_backward(
     Returns the fields of an Explanation. Cost: one forward, and for each target one backward, as
     far as the input or the inner module.
     """
-    check(model, inputs)
+    check(model, inputs, ids=True)
     found = []
+    entries = _Entries(one_pass)
     with torch.inference_mode(False), torch.enable_grad():
         with _watch(model, at, one_pass) as explained, one_pass.forward():
-            output = _run(model, map_inputs(one_pass.enter, inputs))
+            given = map_inputs(entries.enter, inputs)
+            with entries.lookups if entries.lookups.count else nullcontext():
+                output = entries.run(model, given)
         output = one_pass.settle(output)
         if at is None:
-            explained = [
-                _Explained(x.detach(), leaf, one_pass.share(x, inner=False))
-                for x, leaf in zip(tensors(inputs), one_pass.leaves, strict=True)
-            ]
+            explained = entries.explained()
         for position, target in enumerate(targets, start=1):
             score, resolved = scores(output, target, batch_size(inputs))
             check_scores(score)
             relevance = _relevance(score, explained, keep=position < len(targets))
             if at is None:
-                shares = iter(relevance)
-                relevance = map_inputs(lambda _, shares=shares: next(shares), inputs)
+                relevance = entries.relevance(inputs, relevance)
             found.append(
                 {
                     "relevance": relevance[0]
@@ -201,6 +204,62 @@ def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tup
         torch.zeros_like(one.value) if m is None else one.share(one.value, m)
         for one, m in zip(explained, multipliers, strict=True)
     )
+
+
+class _Entries:
+    """The inputs on their way into the model: values to explain, and ids that look up values."""
+
+    def __init__(self, one_pass: Pass) -> None:
+        self.one_pass = one_pass
+        self.lookups = Lookups(self._begin)
+        self.given: list[Tensor] = []
+
+    def enter(self, x: Tensor) -> Tensor:
+        if not is_explained(x):
+            return self.lookups.enter(x)
+        self.given.append(x)
+        return self.one_pass.enter(x)
+
+    def _begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        entry = self.one_pass.enter(x, raw=False)
+        return self.one_pass.leaves[-1], entry
+
+    def run(self, model: Model, given: Inputs) -> Any:
+        """The model's output. Raises InputError if all it takes are integers it cannot look up."""
+        try:
+            output = _run(model, given)
+        except RuntimeError:
+            self.lookups.check(bool(self.given))
+            raise
+        self.lookups.check(bool(self.given))
+        return output
+
+    def explained(self) -> list[_Explained]:
+        """The values given, then those looked up."""
+        of_ids = [one.leaf for one in self.lookups.found]
+        is_of_ids = {id(leaf) for leaf in of_ids}
+        leaves = [leaf for leaf in self.one_pass.leaves if id(leaf) not in is_of_ids]
+        values = [*self.given, *of_ids]
+        return [
+            _Explained(x.detach(), leaf, self.one_pass.share(x.detach(), inner=False))
+            for x, leaf in zip(values, [*leaves, *of_ids], strict=True)
+        ]
+
+    def relevance(self, inputs: Any, shares: Sequence[Tensor]) -> Any:
+        """Relevance in the structure of the inputs, without what is not explained."""
+        of_values = iter(shares[: len(self.given)])
+        of_ids = dict(enumerate(shares[len(self.given) :]))
+        sources = iter(range(self.lookups.count))
+
+        def of(x: Tensor) -> Tensor | None:
+            if is_explained(x):
+                return next(of_values)
+            return self.lookups.relevance(x, next(sources), of_ids)
+
+        found = map_inputs(of, inputs)
+        if isinstance(found, dict):
+            return {name: r for name, r in found.items() if isinstance(r, Tensor)}
+        return found
 
 
 @contextmanager

@@ -179,17 +179,21 @@ class Explanation:
         photo: Image | None = None,
         *,
         sample: int = 0,
-        names: Sequence[str] | None = None,
+        names: Any = None,
     ) -> Image:
         """The relevance of one sample as a heatmap, or laid over `photo` (PIL image) if given; of a
-        row of a table as bars.
+        row of a table as bars; of a text as its words, coloured.
 
-        names   of a table's columns; those of a data frame, or numbers, if left out
-        Raises InputError if the relevance is not that of one image or table: (B, C, H, W),
+        names   of a table's columns; those of a data frame, or numbers, if left out. Of a text the
+                tokens as words, or its tokenizer; not needed if the inputs are a tokenizer's own
+                (`explain(model, tokenizer(text))`)
+        Raises InputError if the relevance is not that of one image, table or text: (B, C, H, W),
         (B, H, W) or (B, D).
         """
         from rootpoint import visualize
 
+        if (ids := self._ids) is not None:
+            return visualize.sentence(self, ids, sample, names)
         shape = getattr(self.relevance, "shape", ())
         if len(shape) == 2:
             return visualize.row(self, sample, names)
@@ -202,6 +206,17 @@ class Explanation:
         return (
             visualize.heatmap(relevance) if photo is None else visualize.overlay(photo, relevance)
         )
+
+    @property
+    def _ids(self) -> str | None:
+        """The input whose integers were explained: its name in a mapping, "" if it is the only."""
+        from rootpoint.inputs import holds_ids, is_explained
+
+        if isinstance(self.inputs, Mapping) and isinstance(self.relevance, Mapping):
+            given = (n for n in self.relevance if not is_explained(self.inputs[n]))
+            return next(given, None)
+        single = hasattr(self.inputs, "is_floating_point") and self.at is None
+        return "" if single and holds_ids(self.inputs) else None
 
     def save(self, path: str | Path, *, sample: int = 0) -> Path:
         """Write the picture of one sample (`.png`) or the numbers of all of them (`.npz`).

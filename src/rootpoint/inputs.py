@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -12,21 +13,29 @@ from torch import Tensor, nn
 from rootpoint.errors import InputError, UnsupportedModelError
 
 Model: TypeAlias = "Callable[..., Any]"
-Inputs: TypeAlias = "Tensor | tuple[Tensor, ...] | Mapping[str, Tensor] | list[str]"
+Inputs: TypeAlias = "Tensor | tuple[Any, ...] | Mapping[str, Any] | list[str]"
 T = TypeVar("T")
 
 
 def map_inputs(function: Callable[[Any], T], inputs: Any) -> Any:
-    """`function` of each tensor of the inputs, in the same structure."""
+    """`function` of each tensor of the inputs, in the same structure; what is none stays."""
+
+    def of(value: Any) -> Any:
+        return function(value) if isinstance(value, Tensor) else value
+
     if isinstance(inputs, Mapping):
-        return {name: function(value) for name, value in inputs.items()}
-    if isinstance(inputs, tuple):
-        return tuple(function(value) for value in inputs)
-    return function(inputs)
+        return {name: of(value) for name, value in inputs.items()}
+    return tuple(of(value) for value in inputs) if isinstance(inputs, tuple) else function(inputs)
 
 
 def tensors(inputs: Any) -> list[Tensor]:
     """The tensors of the inputs, in order."""
+    several = isinstance(inputs, tuple | Mapping)
+    return [v for v in values(inputs) if isinstance(v, Tensor)] if several else [inputs]
+
+
+def values(inputs: Any) -> list[Any]:
+    """All that is passed to the model, in order."""
     if isinstance(inputs, Mapping):
         return list(inputs.values())
     return list(inputs) if isinstance(inputs, tuple) else [inputs]
@@ -64,22 +73,40 @@ def check_model(model: Model) -> None:
             )
 
 
-def check(model: Model, inputs: Any) -> None:
-    """Raise a clear error if the model or its inputs cannot be explained as they are."""
+def is_explained(value: Tensor) -> bool:
+    """Whether a tensor's values can carry relevance themselves; ids do through embeddings."""
+    return value.is_floating_point()
+
+
+def holds_ids(inputs: Any) -> bool:
+    """Whether any input is made of integers."""
+    return any(isinstance(t, Tensor) and not is_explained(t) for t in tensors(inputs))
+
+
+def check(model: Model, inputs: Any, *, ids: bool = False) -> None:
+    """Raise a clear error if the model or its inputs cannot be explained as they are.
+
+    ids   integers are allowed too, to be explained through the embeddings they look up
+    """
     check_model(model)
     if not tensors(inputs):
         raise InputError("there is no input to explain")
-    named = inputs.items() if isinstance(inputs, Mapping) else enumerate(tensors(inputs))
-    single = isinstance(inputs, Tensor)
+    several = inputs if isinstance(inputs, tuple) else (inputs,)
+    named = inputs.items() if isinstance(inputs, Mapping) else enumerate(several)
+    single = not isinstance(inputs, tuple | Mapping)
     for key, value in named:
-        _check_tensor("the input" if single else f"input {key!r}", value)
+        if single or not isinstance(value, bool | int | float | str | NoneType):
+            _check_tensor("the input" if single else f"input {key!r}", value, ids)
 
 
-def _check_tensor(name: str, value: Any) -> None:
+def _check_tensor(name: str, value: Any, ids: bool) -> None:
     if not isinstance(value, Tensor):
         raise InputError(f"{name} is a {type(value).__name__}, not a torch.Tensor")
-    if not value.is_floating_point():
-        raise InputError(f"{name} is {value.dtype}: relevance needs floating point; use .float()")
+    if value.is_complex() or not (ids or value.is_floating_point()):
+        raise InputError(
+            f"{name} is {value.dtype}: relevance needs floating point; use .float(), or for ids of "
+            "tokens a method that goes through their embeddings, as lrp and gradient-times-input"
+        )
     if value.dim() == 0:
         raise InputError(f"{name} has no dimension: the first one must be the samples")
     if value.numel() == 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -124,6 +124,9 @@ class BoundMethod:
         self, inputs: Inputs, targets: Sequence[Target], *, at: str | None = None
     ) -> list[Explanation]:
         """Explain several targets of the same inputs: one forward, and one backward for each."""
+        from rootpoint.tokens import as_tensors
+
+        inputs = as_tensors(inputs)
         if (encode := _encoder(self.model, inputs)) is None:
             return self.method.run(self.model, inputs, targets, at, self.prepared)
         rows = getattr(self.model, "rootpoint_rows", None)
@@ -211,7 +214,7 @@ class BoundMethod:
 
 def _encoder(model: Model, inputs: Any) -> Any:
     """How a neuralized model reads what is no tensor, as data frames and texts."""
-    tensor = hasattr(inputs, "data_ptr") or isinstance(inputs, tuple | dict)
+    tensor = hasattr(inputs, "data_ptr") or isinstance(inputs, tuple | Mapping)
     return None if tensor else getattr(model, "rootpoint_encode", None)
 
 
@@ -256,7 +259,7 @@ def _loaded(path: Path) -> tuple[str, dict[str, Any]]:
 
 def explain(
     model: Model,
-    inputs: Inputs,
+    inputs: Inputs | None = None,
     target: Target = "predicted",
     *,
     method: str | Method = "lrp",
@@ -267,13 +270,21 @@ def explain(
 
     model       any callable on tensors; an nn.Module must be in eval mode; for `evidence` and `ebm`
                 a fitted scikit-learn estimator
-    inputs      a floating-point tensor (B, …), or a tuple or mapping of them; a list of texts or a
-                table as an array for the methods that explain those
+    inputs      a tensor (B, …), or a tuple or mapping of what the model takes; integers are
+                explained through the embeddings they look up, and get no relevance where they look
+                up none, as masks; a list of texts or a table for what explains those. If left out,
+                the keyword arguments that are no parameter of the method:
+                `explain(model, **tokenizer(text))`
     target      a class index, one per sample, "predicted" (the highest score), an index tuple for
                 dense outputs, or a function from the model's output to one score per sample
     method      a name (see `methods()`) or a Method; `parameters` are those of the named method
     at          the path of an inner module ("features.12"): to explain instead of the input
     """
+    if inputs is None:
+        own = methods().get(method) if isinstance(method, str) else None
+        known = {f.name for f in fields(own)} if own is not None else set()
+        inputs = {name: value for name, value in parameters.items() if name not in known}
+        parameters = {name: value for name, value in parameters.items() if name in known}
     if isinstance(method, str):
         method = _by_name(method, **parameters)
     elif parameters:

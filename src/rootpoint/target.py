@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
@@ -24,6 +25,7 @@ def scores(output: Any, target: Target, batch: int) -> tuple[Tensor, Target]:
     """
     if callable(target):
         return _chosen_by(target, output, batch), target
+    output = unwrapped(output)
     if not isinstance(output, Tensor):
         raise InputError(
             f"the model returns a {type(output).__name__}, not a tensor: give as target a function "
@@ -40,11 +42,74 @@ def scores(output: Any, target: Target, batch: int) -> tuple[Tensor, Target]:
     if any(len(index) < output.dim() - 1 for index in indices):
         raise InputError(
             f"target {target!r} leaves more than one score per sample of an output of shape "
-            f"{tuple(output.shape)}: give an index for each dimension after the first"
+            f"{tuple(output.shape)}: give an index for each dimension after the first, "
+            "of a language model rp.next_token()"
         )
     places = torch.tensor(indices, device=output.device).T
     picked = output[(torch.arange(batch, device=output.device), *places)]
     return picked, [i[0] if len(i) == 1 else i for i in indices]
+
+
+def unwrapped(output: Any) -> Any:
+    """The scores in what a model returns: of a mapping `logits`, `out`, or its only tensor."""
+    if not isinstance(output, Mapping):
+        return output
+    for name in ("logits", "out"):
+        if isinstance(output.get(name), Tensor):
+            return output[name]
+    found = [value for value in output.values() if isinstance(value, Tensor)]
+    return found[0] if len(found) == 1 else output
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """See `contrast`."""
+
+    chosen: Index
+    other: Index
+
+    def __call__(self, output: Any) -> Tensor:
+        found = unwrapped(output)
+        first, second = (
+            scores(found, target, len(found))[0] for target in (self.chosen, self.other)
+        )
+        return first - second
+
+
+def contrast(chosen: Index, other: Index) -> Contrast:
+    """The target f_chosen(x) − f_other(x): why this class rather than that one.
+
+    chosen, other   class indices, or index tuples of dense outputs
+    """
+    return Contrast(chosen, other)
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """See `next_token`."""
+
+    token: int | None = None
+    other: int | None = None
+
+    def __call__(self, output: Any) -> Tensor:
+        found = unwrapped(output)
+        if not isinstance(found, Tensor) or found.dim() != 3:
+            what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(f"next_token needs scores (B, positions, tokens), not {what}")
+        last = found[:, -1]
+        token: Any = "predicted" if self.token is None else self.token
+        score = scores(last, token, len(last))[0]
+        return score if self.other is None else score - scores(last, self.other, len(last))[0]
+
+
+def next_token(token: int | None = None, other: int | None = None) -> NextToken:
+    """The target of a language model: its score for the token behind the last position.
+
+    token   the id to explain; None: the one predicted, of each sample
+    other   explain why the token rather than this one: the difference of both scores
+    Pad batches on the left, so that the last position is each sample's last token.
+    """
+    return NextToken(token, other)
 
 
 def _chosen_by(target: Callable[[Any], Tensor], output: Any, batch: int) -> Tensor:
@@ -66,7 +131,7 @@ def _indices(output: Tensor, target: Any, batch: int) -> list[tuple[int, ...]]:
         if len(sizes) > 1:
             raise InputError(
                 f"the output has shape {tuple(output.shape)}: 'predicted' needs one score per "
-                "class; name the target by an index tuple or a function"
+                "class; name the target by an index tuple, rp.next_token() or a function"
             )
         best = output.detach().argmax(1).tolist() if sizes else [0] * batch
         return [(i,) for i in best]

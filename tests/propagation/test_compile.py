@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import rootpoint as rp
 from rootpoint import LRP
 from rootpoint.errors import InputError
 from rootpoint.propagation import PRESETS
@@ -94,3 +95,19 @@ def test_several_targets_and_no_grad() -> None:
 def test_inner_layers_are_refused() -> None:
     with pytest.raises(InputError, match="compile"):
         LRP(compile=True)(Small(), images(), 1, at="conv")
+
+
+@pytest.mark.parametrize("composite", ["attn-lrp", "cp-lrp"])
+def test_attention_compiles_to_one_graph(composite: str) -> None:
+    weight = torch.randn(4, 4, dtype=torch.float64)
+    bias = torch.randn(4, dtype=torch.float64)
+
+    def model(x: Tensor) -> Tensor:
+        y = F.scaled_dot_product_attention(x, x @ weight, x)
+        y = (torch.softmax(y @ y.mT, -1) @ y).mean(1)
+        return torch.addmm(bias, F.rms_norm(y, (4,)), weight) * torch.sigmoid(y)
+
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+    expected = rp.explain(model, x, 1, composite=composite).relevance
+    found = rp.explain(model, x, 1, composite=composite, compile=True).relevance
+    torch.testing.assert_close(found, expected)

@@ -207,6 +207,8 @@ ASSIGNED: dict[str, tuple[str, str, str]] = {
     "deep-taylor": ("box", "z-plus", "z-plus"),
     "gamma-epsilon-zero": ("box", "gamma", "zero"),
     "layered": ("flat", "gamma", "epsilon"),
+    "attn-lrp": ("epsilon", "epsilon", "epsilon"),
+    "cp-lrp": ("epsilon", "epsilon", "epsilon"),
 }
 
 

@@ -153,10 +153,12 @@ def test_every_composite_gives_finite_maps_and_balanced_books(family: Family) ->
         e = LRP(composite=name)(model, x[:1], TARGETS[0])
         books, score = e.balance, abs(e.output.item())
         assert e.relevance.isfinite().all(), name
+        size = max(1e-2 * abs(entry.arrived) for entry in books.entries)  # attn-lrp grows in CNNs
+        bound = 1e-10 * max(score, size)
         assert "unaccounted" not in books.absorbed, f"{name}\n{books}"
-        assert abs(books.gap) <= 1e-10 * score, f"{name}\n{books}"
-        assert abs(books.relevance - e.relevance.sum().item()) <= 1e-10 * score, name
-        assert abs(books.absorbed.get("rounding", 0.0)) <= 1e-10 * score, f"{name}\n{books}"
+        assert abs(books.gap) <= bound, f"{name}\n{books}"
+        assert abs(books.relevance - e.relevance.sum().item()) <= bound, name
+        assert abs(books.absorbed.get("rounding", 0.0)) <= bound, f"{name}\n{books}"
 
 
 @over(RELU + SMOOTH)

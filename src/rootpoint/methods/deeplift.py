@@ -179,7 +179,7 @@ def _baselines(inputs: Inputs, given: Any) -> list[Inputs]:
     """The baselines, each shaped like the inputs."""
     from collections.abc import Mapping
 
-    from rootpoint.inputs import map_inputs, tensors
+    from rootpoint.inputs import map_inputs, tensors, values
 
     structured = isinstance(given, tuple | Mapping)
     if structured and _names(given) != _names(inputs):
@@ -187,8 +187,8 @@ def _baselines(inputs: Inputs, given: Any) -> list[Inputs]:
             "the baseline is a tuple or mapping of other parts than the inputs: give one baseline "
             "for each input, in the same structure, or a number for all"
         )
-    values = tensors(given) if structured else [given] * len(tensors(inputs))
-    several = [_of_one(x, value) for x, value in zip(tensors(inputs), values, strict=True)]
+    wanted = values(given) if structured else [given] * len(tensors(inputs))
+    several = [_of_one(x, value) for x, value in zip(tensors(inputs), wanted, strict=True)]
     count = max(len(one) for one in several)
     if any(len(one) not in (1, count) for one in several):
         counts = ", ".join(str(len(one)) for one in several)

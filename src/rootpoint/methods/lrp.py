@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DEFAULT = "epsilon-plus-flat"
 """The composite for networks that recommend none."""
 
+OF_IDS = "attn-lrp"
+"""The composite for models of tokens, given by their ids, that recommend none."""
+
 RECOMMENDED = "rootpoint_composite"
 """The attribute by which a network names the composite that explains it best."""
 
@@ -70,7 +73,8 @@ class LRP(Compilable):
     composite   which rule where: a preset's name, perhaps with options
                 ("epsilon-gamma-box(low=-2.1, high=2.6)"), or a `Composite`; "recommended" is the
                 one that the model names by its attribute `rootpoint_composite`, of a network
-                whose best composite is known, and of others epsilon-plus-flat
+                whose best composite is known, else attn-lrp for ids of tokens, epsilon-plus-flat
+                for anything else
     compile     run as one graph of torch.compile, made for each shape of the inputs
     Conserves up to what biases and stabilizers absorb (`Explanation.balance`). `bind` keeps
     modified weights between calls. Cost: one forward and one backward, plus what the rules add:
@@ -87,16 +91,19 @@ class LRP(Compilable):
         "which rule where: a preset's name (docs/rules.md), a Composite, or the model's own",
     )
 
-    def chosen(self, model: Model) -> LRP:
+    def chosen(self, model: Model, inputs: Inputs | None = None) -> LRP:
         """This method with the composite that is recommended for a model, if that is wanted."""
         if self.composite != "recommended":
             return self
-        return replace(self, composite=getattr(model, RECOMMENDED, DEFAULT))
+        from rootpoint.inputs import holds_ids
+
+        default = OF_IDS if inputs is not None and holds_ids(inputs) else DEFAULT
+        return replace(self, composite=getattr(model, RECOMMENDED, default))
 
     def run(
         self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
     ) -> list[Explanation]:
-        return super(LRP, self.chosen(model)).run(model, inputs, targets, at, prepared)
+        return super(LRP, self.chosen(model, inputs)).run(model, inputs, targets, at, prepared)
 
     def rules(self) -> Composite:
         from rootpoint.propagation.composites import composite

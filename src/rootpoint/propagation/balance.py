@@ -26,6 +26,8 @@ _ABSORBS = {
     "movement": "constant",
     "maximum": "constant",
     "activation": "activation",
+    "softmax": "softmax",
+    "attention": "softmax",
     "soft-minimum": "constant",
     "harmonic-minimum": "constant",
     "log-odds": "stabilizer",
@@ -154,7 +156,8 @@ def _cause(step: Step) -> str:
 
 
 def _total(a: Tensor, m: Tensor, exact: bool) -> Tensor:
-    return (nonzero(a) if exact else a).double() * m.double()
+    found = (nonzero(a) if exact else a).double() * m.double()
+    return found.masked_fill(m == 0, 0)  # masks are infinite
 
 
 def _is_view(result: Any) -> bool:

@@ -214,6 +214,33 @@ def GammaEpsilonZero(gamma: float = 0.25, epsilon: float = 0.25) -> Composite:
     return Composite(entries, "gamma-epsilon-zero")
 
 
+def CPLRP(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+    """Conservative propagation for transformers: attention weights, gates and norms are constants.
+
+    gamma   0: ε on every linear map; else the γ-rule, which is less noisy on vision transformers
+    Source: Ali et al. 2022, ICML.
+    """
+    return Composite(((_LINEAR, _epsilon_or_gamma(epsilon, gamma)),), "cp-lrp")
+
+
+def AttnLRP(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+    """Attention-aware LRP: factors of products share equally, the softmax by its gradient.
+
+    gamma   0: ε on every linear map; else the γ-rule, which is less noisy on vision transformers
+    Source: Achtibat et al. 2024, ICML.
+    """
+    entries = (
+        (_LINEAR, _epsilon_or_gamma(epsilon, gamma)),
+        (Where(kind="product"), rules.uniform()),
+        (Where(kind="attention"), rules.uniform()),
+    )
+    return Composite(entries, "attn-lrp")
+
+
+def _epsilon_or_gamma(epsilon: float, gamma: float) -> Rule:
+    return rules.gamma(gamma=gamma) if gamma else rules.epsilon(epsilon=epsilon)
+
+
 _ROOTS: dict[str, Callable[[], Rule]] = {
     "nearest": rules.w_square,
     "rescaled-excitations": rules.z_plus,
@@ -307,6 +334,8 @@ PRESETS: dict[str, Callable[..., Composite]] = {
     "gamma-epsilon-zero": GammaEpsilonZero,
     "deep-taylor": DeepTaylor,
     "layered": Layered,
+    "attn-lrp": AttnLRP,
+    "cp-lrp": CPLRP,
 }
 """The named composites. A name may carry options: `epsilon-gamma-box(low=-2.1, high=2.6)`."""
 

@@ -31,18 +31,21 @@ from rootpoint.propagation.introspection import (
 from rootpoint.propagation.operations import Operation, operation_of
 from rootpoint.propagation.recognition import (
     BATCH_NORM,
+    exponent_of,
     folded_tensors,
     has_own_graph,
     is_gate,
     is_nonneg,
+    is_scale,
     out_of_place_form,
     runs_natively,
     specify,
     with_constants,
     zero_padding,
 )
-from rootpoint.propagation.step import Step, collect, pack, unpack
-from rootpoint.propagation.through import Leave, Memory, Refuse, Through
+from rootpoint.propagation.step import Slot, Step, collect, pack, unpack
+from rootpoint.propagation.through import Leave, Memory, Portion, Refuse, Same, Through
+from rootpoint.propagation.written_out import WRITTEN_OUT
 
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
 
@@ -67,23 +70,27 @@ class Propagation(TorchFunctionMode):
         super().__init__()
         self.composite = composite
         self.steps: list[Step] = []
-        self.facts = KnownTensors()
+        self.facts: KnownTensors[Facts] = KnownTensors()
         self.memory: Memory | None = Memory()
         self.weights: Weights = {} if weights is None else weights
         self.leaves: list[Tensor] = []
         self.refused: list[UnsupportedOperationError] = []
+        self.written: list[Any] = []  # the functions that were met as others
         named = model.named_modules() if isinstance(model, nn.Module) else ()
         self.paths = {id(module): name for name, module in named}
 
     # -- beginning and end ---------------------------------------------------------------------
 
-    def enter(self, x: Tensor) -> Tensor:
-        """An explained input as the model gets it; its leaf is appended to `leaves`."""
+    def enter(self, x: Tensor, *, raw: bool = True) -> Tensor:
+        """An explained input as the model gets it; its leaf is appended to `leaves`.
+
+        raw   shifts and scalings of it prepare the input; of looked-up vectors they add to it
+        """
         with torch.inference_mode(False), torch.enable_grad():
             leaf = x.detach().clone().requires_grad_()
             entry = leaf.clone()
         self.leaves.append(leaf)
-        self.facts[entry] = Facts(True, False, False, 0, frozenset())
+        self.facts[entry] = Facts(raw, False, False, 0, frozenset())
         return entry
 
     def settle(self, output: Any) -> Any:
@@ -149,8 +156,12 @@ class Propagation(TorchFunctionMode):
         if not live:
             return function(*args, **kwargs)
         operation = operation_of(function)
+        if operation is None and (written := WRITTEN_OUT.get(function)) is not None:
+            return self._write_out(function, written, args, kwargs)
         if operation is None:
             return self._unlisted(function, args, kwargs)
+        if operation.kind == "quotient" and (softmax := self._written_softmax(packed, tensors)):
+            return self._write_out(function, softmax, args, kwargs)
         if not torch.is_grad_enabled():
             if operation.functional is not None:
                 self._release(tensors[0])
@@ -198,6 +209,8 @@ class Propagation(TorchFunctionMode):
             return folded
         if step.kind in ("product", "quotient") and self.composite.carries == "relevance":
             tensors = self._without_gates(step, tensors)
+        if step.kind == "attention" and self.composite.carries == "relevance":
+            tensors = self._portioned(step, tensors)
         if runs_natively(step, self.composite):
             return self._note(step, tensors, step.run(self._leaving(step, tensors)))
         with torch.set_grad_enabled(has_own_graph(step, self.composite)):
@@ -250,15 +263,25 @@ class Propagation(TorchFunctionMode):
         exact = {slot for slot, exact in zip(step.live, step.exact, strict=True) if exact}
         return [Leave.apply(t) if i in exact else t for i, t in enumerate(tensors)]
 
+    def _portioned(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
+        """The operands, each to receive only its portion of what the operation's gradient gives."""
+        portioned = list(tensors)
+        for slot in step.live:
+            portioned[slot] = Portion.apply(step, slot, tensors[slot])
+            self.facts[portioned[slot]] = self._facts(tensors[slot])
+        return portioned
+
     def _without_gates(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
         """In a product with gates and in a quotient, the signal takes all: the rest is constant."""
         if len(step.live) < 2:
             return tensors
+        known = {i: self.facts[tensors[i]] for i in step.live}
         if step.kind == "quotient":
             signals = step.live[:1]
         else:
-            signals = tuple(i for i in step.live if not self.facts[tensors[i]].gate)
-        if not signals or self.composite.touches("product"):
+            gates = not self.composite.touches("product")
+            signals = tuple(i for i, f in known.items() if not (f.scale or (gates and f.gate)))
+        if not signals or signals == step.live:
             return tensors
         step.exact = tuple(e for i, e in zip(step.live, step.exact, strict=True) if i in signals)
         step.constant = tuple(i for i in step.live if i not in signals)
@@ -300,9 +323,7 @@ class Propagation(TorchFunctionMode):
             step.function, step.args, step.kwargs = replacement
         specify(step, tensors, entry=all(f.entry for f in known))
         if step.kind == "refused" and self.composite.carries == "relevance":
-            quotient = step.operation.kind == "quotient"
-            why = "a constant divided by it" if quotient else "several operands depend on the input"
-            raise self._unsupported(function, why)
+            raise self._unsupported(function, "several operands depend on the input")
         for facts in known:
             if facts.maker is not None:
                 facts.maker.uses += 1
@@ -315,7 +336,8 @@ class Propagation(TorchFunctionMode):
         facts: Facts = self.facts[tensor]
         if facts.version == tensor._version:
             return facts
-        return replace(facts, nonneg=False, gate=False, plain=None, maker=None, breadth=None)
+        unknown = dict.fromkeys(("plain", "maker", "breadth", "exponent", "total"))
+        return replace(facts, nonneg=False, gate=False, scale=False, **unknown)
 
     def _note(self, step: Step, tensors: list[Tensor], result: Any) -> Any:
         """Record what is known of the result."""
@@ -331,10 +353,13 @@ class Propagation(TorchFunctionMode):
             entry=moved and all(f.entry for f in known),
             nonneg=is_nonneg(step, tensors, all(f.nonneg for f in known)),
             gate=is_gate(step, all(f.gate for f in known)),
+            scale=is_scale(step, all(f.scale for f in known)),
             padding=zero_padding(step),
             depth=max(f.depth for f in known) + step.linear,
             maps=maps,
             maker=step if step.linear else None,
+            exponent=exponent_of(step, tensors),
+            total=known[0].total if step.kind == "movement" else self._total(step, tensors),
         )
         outputs: list[Tensor] = []
         collect(result, outputs)
@@ -344,6 +369,50 @@ class Propagation(TorchFunctionMode):
                 self.facts[out].version = out._version
         step.shape = tuple(outputs[0].shape) if outputs else ()
         return result
+
+    def _write_out(self, function: Any, written: Any, args: Any, kwargs: Any) -> Any:
+        """An operation by the others it is made of, with the value of its own kernel."""
+        self.written.append(function)
+        with torch.no_grad():
+            value = function(*args, **kwargs)
+        with self:
+            result = written(*args, **kwargs)
+        values: list[Tensor] = []
+        results: list[Tensor] = []
+        packed = pack(value, values)
+        collect(result, results)
+        found = []
+        for kernel, piece in zip(values, results, strict=True):
+            facts = self.facts.get(piece)
+            if facts is None:
+                found.append(kernel)
+                continue
+            same = Same.apply(kernel, piece)
+            self.facts[same] = replace(facts, plain=None, version=same._version)
+            found.append(same)
+        return unpack(packed, found)
+
+    def _total(self, step: Step, tensors: list[Tensor]) -> tuple[Tensor, tuple[int, ...]] | None:
+        """The exponential that a step sums over some of its dimensions, and these."""
+        operand = tensors[step.live[0]]
+        if step.name != "sum" or self._facts(operand).exponent is None:
+            return None
+        dim = step.bound(tensors, "input", "dim").get("dim")
+        dims = (dim,) if isinstance(dim, int) else tuple(dim or range(operand.dim()))
+        return operand, dims
+
+    def _written_softmax(self, packed: Any, tensors: list[Tensor]) -> Any:
+        """exp(x) / Σ exp(x) along one dimension is a softmax; None if a quotient is no such."""
+        if len(tensors) != 2 or any(self.facts.get(t) is None for t in tensors):
+            return None
+        (top, bottom), exponent = tensors, self._facts(tensors[0]).exponent
+        total = self._facts(bottom).total
+        if packed[0] != (Slot(0), Slot(1)) or exponent is None or total is None:
+            return None
+        x, version = exponent
+        if total[0] is not top or len(total[1]) != 1 or x._version != version or packed[1]:
+            return None
+        return lambda *_: torch.softmax(x, total[1][0])
 
     # -- what cannot be explained --------------------------------------------------------------
 

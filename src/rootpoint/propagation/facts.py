@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 from weakref import ref
 
 from torch import Tensor
 
 from rootpoint.propagation.step import Step
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -17,12 +20,15 @@ class Facts:
     entry     made from the input by moving, scaling and shifting only
     nonneg    no value is negative
     gate      values lie in [0, 1]: in a product it is the gate
+    scale     a reciprocal, as of a norm: in a product it counts as a constant
     depth     linear maps on the longest path from the input
     maps      the linear maps that no other linear map separates from it
     maker     the step that made it
     padding   zeros around it, as `torch.nn.functional.pad` counts them
     plain     of a linear map: its output before the rule, and its tensors, to fold batch-norm in
     breadth   how far its positive and negative changes since the reference go, added up
+    exponent  it is exp of this tensor, of this version
+    total     it is the sum of this tensor over these dimensions
     version   of the tensor when this was known
     """
 
@@ -35,29 +41,32 @@ class Facts:
     padding: tuple[int, ...] = ()
     plain: tuple[Tensor, list[Tensor]] | None = None
     breadth: Tensor | None = None
+    scale: bool = False
+    exponent: tuple[Tensor, int] | None = None
+    total: tuple[Tensor, tuple[int, ...]] | None = None
     version: int = 0
 
 
-class KnownTensors:
+class KnownTensors(Generic[T]):
     """Facts by tensor, forgotten with the tensor."""
 
     def __init__(self) -> None:
-        self._facts: dict[int, tuple[ref[Tensor], Facts]] = {}
+        self._facts: dict[int, tuple[ref[Tensor], T]] = {}
 
-    def get(self, tensor: Tensor) -> Facts | None:
+    def get(self, tensor: Tensor) -> T | None:
         known = self._facts.get(id(tensor))
         return None if known is None or known[0]() is not tensor else known[1]
 
     def __contains__(self, tensor: Tensor) -> bool:
         return self.get(tensor) is not None
 
-    def __getitem__(self, tensor: Tensor) -> Facts:
+    def __getitem__(self, tensor: Tensor) -> T:
         facts = self.get(tensor)
         if facts is None:
             raise KeyError("a tensor that does not depend on the explained input")
         return facts
 
-    def __setitem__(self, tensor: Tensor, facts: Facts) -> None:
+    def __setitem__(self, tensor: Tensor, facts: T) -> None:
         key, facts_of = id(tensor), self._facts
 
         def forget(gone: ref[Tensor]) -> None:

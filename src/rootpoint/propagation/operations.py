@@ -90,6 +90,8 @@ _SIMPLE = {
     "quotient": "div divide true_divide __rdiv__ __rtruediv__",
     "normalization": "layer_norm group_norm instance_norm rms_norm",
     "batch-norm": "batch_norm",
+    "softmax": "softmax softmin log_softmax",
+    "attention": "scaled_dot_product_attention",
 }
 
 _LINEAR = {
@@ -104,9 +106,9 @@ _ACTIVATIONS = {
     "never": """
         leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish tanh softsign tanhshrink
         hardshrink softshrink hardtanh clamp clip threshold logsigmoid sin asinh atan sinh
-        expm1 log1p log erf cos clamp_max clamp_min local_response_norm
+        expm1 log1p log erf cos clamp_max clamp_min local_response_norm reciprocal
     """,
-    "always": "relu relu6 softplus exp square abs absolute sqrt",
+    "always": "relu relu6 softplus exp square abs absolute sqrt rsqrt",
     "gate": "sigmoid hardsigmoid expit",
     "kept": "pow __pow__ float_power",
 }
@@ -133,8 +135,10 @@ def _build() -> dict[Function, Operation]:
         for name in names.split():
             kept = kind in ("movement", "average", "maximum", "addition", "product", "quotient")
             signed = name in ("sub", "subtract", "rsub", "__rsub__", "neg", "negative")
-            sign = "kept" if kept and not signed else "always" if kind == "p-norm" else "never"
-            enter(name, Operation(name, kind, sign=sign))
+            gate = name in ("softmax", "softmin")
+            always = gate or kind == "p-norm"
+            sign = "kept" if kept and not signed else "always" if always else "never"
+            enter(name, Operation(name, kind, sign=sign, gate=gate))
     for kind, names in _LINEAR.items():
         for name in names.split():
             enter(name, Operation(name, kind))

@@ -20,6 +20,8 @@ _FILLING = {
 }
 """Operations that move data and bring values of their own."""
 
+_RECIPROCALS = ("rsqrt", "reciprocal")
+
 _STATISTICS = ("running_mean", "running_var", "weight", "bias")
 BATCH_NORM = ("input", *_STATISTICS, "training", "momentum", "eps")
 """The parameters of batch-norm, in order."""
@@ -65,7 +67,7 @@ def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
     elif kind == "product" and len(step.live) == 1:
         step.kind = "scaling"
     elif kind == "quotient" and (name.startswith("__r") or step.args[:1] != (Slot(step.live[0]),)):
-        step.kind = "refused"
+        step.kind = "activation"  # a reciprocal
     elif kind == "activation" and len(step.live) > 1:
         step.kind = "maximum" if name in ("clamp", "clip", "clamp_min", "clamp_max") else "refused"
     if step.linear:
@@ -83,7 +85,7 @@ def runs_natively(step: Step, composite: Composite) -> bool:
         return not composite.touches(step.kind)
     if step.rectifies or step.kind == "average":
         return not any(step.exact) and not composite.touches(step.kind)
-    native = step.kind in ("maximum", "addition", "scaling", "quotient", "batch-norm")
+    native = step.kind in ("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax")
     return native and not composite.touches(step.kind)
 
 
@@ -118,6 +120,21 @@ def is_gate(step: Step, inputs: bool) -> bool:
     """Whether the result lies in [0, 1] and weighs another branch, given whether the inputs do."""
     complement = step.name in ("rsub", "__rsub__") and 1 in step.args[1:]
     return step.operation.gate or (inputs and (step.kind == "movement" or complement))
+
+
+def is_scale(step: Step, inputs: bool) -> bool:
+    """Whether the result is a reciprocal, which scales what it is multiplied with."""
+    if step.kind == "activation":
+        power = step.args[1:2] if step.name in ("pow", "__pow__", "float_power") else ()
+        negative = any(isinstance(p, int | float) and p < 0 for p in power)
+        return negative or step.operation.kind == "quotient" or step.name in _RECIPROCALS
+    return inputs and step.kind in ("movement", "scaling", "product", "shift")
+
+
+def exponent_of(step: Step, tensors: list[Tensor]) -> tuple[Tensor, int] | None:
+    """The x of exp(x), and its version."""
+    x = tensors[step.live[0]]
+    return (x, x._version) if step.name == "exp" else None
 
 
 def zero_padding(step: Step) -> tuple[int, ...]:

@@ -18,20 +18,24 @@ from rootpoint.propagation.engine import Propagation
 from rootpoint.propagation.path import follow
 from rootpoint.propagation.recognition import folded_tensors, runs_natively, with_constants
 from rootpoint.propagation.step import Step, collect
+from rootpoint.propagation.through import Portion
+from rootpoint.propagation.written_out import WRITTEN_OUT
 
 
 class Replay(Propagation):
     """A propagation along a path met before, so that it can be traced: nothing is looked up.
 
-    steps   the path with its rules: `Propagation.steps` after `settle`
+    steps     the path with its rules: `Propagation.steps` after `settle`
+    written   functions on it that were met as others
     Raises UnsupportedModelError if the model takes another path than then.
     """
 
     overwrites = False
 
-    def __init__(self, steps: list[Step], composite: Composite) -> None:
+    def __init__(self, steps: list[Step], composite: Composite, written: list[Any]) -> None:
         super().__init__(composite)
         self.memory = None
+        self.written_out = [(function, WRITTEN_OUT[function]) for function in {*written}]
         self.expected = [step for step in steps if _acts(step, composite)]
         self.position = 0
         self.plain: dict[int, tuple[Tensor, list[Tensor]]] = {}
@@ -49,6 +53,10 @@ class Replay(Propagation):
                 if any(tensors[slot].requires_grad for slot in met.live):
                     self.position += 1
                     return self.visit(step, tensors)
+        for known, written in self.written_out:
+            if function is known:
+                with self:
+                    return written(*args, **kwargs)
         return function(*args, **kwargs)
 
     def settle(self, output: Any) -> Any:
@@ -80,6 +88,10 @@ class Replay(Propagation):
         together, _ = folded_tensors(norm, tensors, own)
         return self._through(step, value, together)
 
+    def _portioned(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
+        live = step.live
+        return [Portion.apply(step, i, t) if i in live else t for i, t in enumerate(tensors)]
+
     def _without_gates(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
         return tensors  # the step knows them
 
@@ -89,7 +101,8 @@ class Replay(Propagation):
 
 def _acts(step: Step, composite: Composite) -> bool:
     """Whether a step does more than its operation."""
-    return bool(step.constant or any(step.exact)) or not runs_natively(step, composite)
+    more = step.constant or any(step.exact) or step.kind == "attention"
+    return bool(more) or not runs_natively(step, composite)
 
 
 @dataclass
@@ -98,7 +111,7 @@ class Compiled:
 
     leaves: list[Tensor] = field(default_factory=list)
 
-    def enter(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor, *, raw: bool = True) -> Tensor:
         self.leaves.append(x.detach().clone().requires_grad_())
         return self.leaves[-1].clone()
 
@@ -120,7 +133,13 @@ def compiled(model: Model, inputs: Inputs, composite: Composite) -> Callable[...
 
     Cost: one forward to meet the path, and the compilation, at the first call.
     """
-    replay = Replay(follow(model, inputs, composite).steps, composite)
+    path = follow(model, inputs, composite)
+    if not WRITTEN_OUT.keys() >= set(path.written):
+        raise UnsupportedModelError(
+            "a softmax is written as exp(x) / exp(x).sum(), which cannot be compiled with its "
+            "rule: write torch.softmax, or explain without compile"
+        )
+    replay = Replay(path.steps, composite, path.written)
 
     def run(*args: Tensor, **kwargs: Tensor) -> Any:
         replay.position, replay.plain = 0, {}

@@ -135,6 +135,36 @@ def _settle(call: Call, back: Tensor | Back) -> list[Tensor | None]:
     return [back.native, *multipliers]
 
 
+class Portion(torch.autograd.Function):
+    """Identity that passes on only the operand's portion of what arrives (`portion`)."""
+
+    @staticmethod
+    def forward(ctx: Any, step: Step, slot: int, a: Tensor) -> Tensor:
+        ctx.step, ctx.slot = step, slot
+        ctx.set_materialize_grads(False)
+        return a.clone() if torch.compiler.is_compiling() else a.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *multipliers: Tensor | None) -> Any:
+        (m,) = multipliers
+        portion = ctx.step.rule.portion(ctx.step, ctx.slot)
+        return None, None, None if m is None or portion == 0 else m * portion
+
+
+class Same(torch.autograd.Function):
+    """The value of an operation's own kernel, with the way back of what it is written as."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, written: Tensor) -> Tensor:
+        if value.shape != written.shape:
+            raise AssertionError(f"{tuple(written.shape)} is no way to write {tuple(value.shape)}")
+        return value.clone() if torch.compiler.is_compiling() else value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *multipliers: Tensor) -> Any:
+        return None, multipliers[0]
+
+
 class Overwrite(torch.autograd.Function):
     """An activation in place, with the way back of a rule that needs its input alone."""
 

@@ -5,6 +5,7 @@ from rootpoint.visualize.colors import colorize
 from rootpoint.visualize.drawing import draw
 from rootpoint.visualize.maps import colour_limit, focus, heatmap, overlay
 from rootpoint.visualize.page import page
+from rootpoint.visualize.sentences import sentence
 from rootpoint.visualize.sheets import Candidate, Panel, Sheet, compared, explained, number
 from rootpoint.visualize.text import highlighted, highlighted_html
 
@@ -26,4 +27,5 @@ __all__ = [
     "overlay",
     "page",
     "row",
+    "sentence",
 ]

@@ -19,6 +19,7 @@ from rootpoint.errors import InputError, UnknownNameError
 from rootpoint.parametric import split
 from rootpoint.propagation.call import Back, Call
 from rootpoint.propagation.operations import LINEAR, TABLE, Operation
+from rootpoint.propagation.step import Step
 
 RULES: dict[str, Callable[..., Rule]] = {}
 """Every rule by its name."""
@@ -49,6 +50,10 @@ class Rule:
 
     def __call__(self, call: Call, m: Tensor) -> Tensor | Back:
         return _FUNCTIONS[self.name](call, m, **dict(self.options))
+
+    def portion(self, step: Step, slot: int) -> float:
+        """The share of its own gradient that an operand of attention receives."""
+        return portion_of(self.name, step, slot)
 
     def __str__(self) -> str:
         options = ", ".join(f"{k}={_brief(v)}" for k, v in self.options)
@@ -168,7 +173,13 @@ from rootpoint.propagation.rules.linear import (  # noqa: E402
 from rootpoint.propagation.rules.normalization import frozen_scale  # noqa: E402
 from rootpoint.propagation.rules.pattern import pattern_attribution, pattern_net  # noqa: E402
 from rootpoint.propagation.rules.pooling import average, proportional, ties, uniform_pool  # noqa: E402
-from rootpoint.propagation.rules.product import uniform  # noqa: E402
+from rootpoint.propagation.rules.product import (  # noqa: E402
+    frozen_weights,
+    portion_of,
+    uniform,
+)
+
+_NATIVE = ("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax")
 
 DEFAULTS |= {
     **dict.fromkeys(LINEAR, epsilon()),
@@ -183,7 +194,8 @@ DEFAULTS |= {
     "harmonic-minimum": harmonic_minimum(),
     "exponential-difference": exponential_difference(),
     "columnwise": columnwise(),
-    **dict.fromkeys(("maximum", "addition", "scaling", "quotient", "batch-norm"), gradient()),
+    "attention": frozen_weights(),
+    **dict.fromkeys(_NATIVE, gradient()),
 }
 
 __all__ = [
@@ -202,6 +214,7 @@ __all__ = [
     "exponential_difference",
     "flat",
     "frozen_scale",
+    "frozen_weights",
     "gamma",
     "gradient",
     "guided",
