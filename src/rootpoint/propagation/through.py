@@ -87,6 +87,8 @@ class Through(torch.autograd.Function):
         (m,) = multipliers
         if m is None:
             return (None,) * (4 + len(tensors))
+        if ctx.saved_tensors:
+            m = m.contiguous()  # traced gradients of matrix products view what autograd reshapes
         assert step.rule is not None
         call = Call(step, tensors, output, ctx.weights)
         if _is_large(call) and not (step.rule.exact or step.rule.native):
