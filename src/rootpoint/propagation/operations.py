@@ -70,6 +70,7 @@ _SIMPLE = {
         masked_scatter scatter index_put index_copy index_fill atleast_1d atleast_2d atleast_3d
         meshgrid positive dropout dropout1d dropout2d dropout3d alpha_dropout
         feature_alpha_dropout feature_dropout adjoint __setitem__ copy requires_grad_ real
+        _pack_padded_sequence _pad_packed_sequence
     """,
     # Linear, with weights fixed by the operation itself. In multipliers the z-rule is the gradient.
     "average": """
