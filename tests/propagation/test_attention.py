@@ -177,3 +177,35 @@ def test_a_matrix_product_with_a_bias_is_met_piece_by_piece() -> None:
 def test_a_softmax_in_pieces_is_not_compiled() -> None:
     with pytest.raises(rp.RootpointError, match=r"write torch\.softmax"):
         rp.explain(first(exponentials), (Q, K, V), composite="attn-lrp", compile=True)
+
+
+def test_grouped_products_are_each_groups_own() -> None:
+    """Of a mixture of experts: rows 0, 1 by the first expert, row 2 by the second."""
+    experts = torch.randn(2, 4, 3).float()
+
+    def grouped(x: Tensor) -> Tensor:
+        ends = torch.tensor([2, 3], dtype=torch.int32)
+        return F.grouped_mm(x[0], experts, offs=ends).sum().view(1, 1)
+
+    def apart(x: Tensor) -> Tensor:
+        return ((x[0, :2] @ experts[0]).sum() + (x[0, 2:] @ experts[1]).sum()).view(1, 1)
+
+    x = torch.randn(1, 3, 4).float()
+    found = rp.explain(grouped, x, 0, composite="cp-lrp").relevance
+    expected = rp.explain(apart, x, 0, composite="cp-lrp").relevance
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(), grouped(x)[0, 0])
+
+
+def test_a_cache_written_in_place_passes_relevance_on() -> None:
+    cache = torch.zeros(1, 3)
+
+    def model(x: Tensor) -> Tensor:
+        state = cache.clone()
+        state.copy_(2 * x)
+        return state.sum(1, keepdim=True)
+
+    x = torch.randn(1, 3)
+    explanation = rp.explain(model, x, 0, composite="epsilon(epsilon=0)")
+    torch.testing.assert_close(explanation.relevance, 2 * x)
+    assert abs(explanation.balance.gap) < 1e-12

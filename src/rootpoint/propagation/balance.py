@@ -54,16 +54,20 @@ def keep_books(model: Model, inputs: Inputs, target: Target, composite: Composit
 
 @dataclass
 class _Account:
-    """Sums over one operation: relevance arrived and passed on, |relevance|, ε's share.
+    """Sums over one operation: relevance arrived and passed on, and ε's share.
 
-    precision   the relative size of rounding errors in them
+    rounding   the size that rounding errors in them may have
     """
 
     arrived: float = 0.0
     passed: float = 0.0
-    size: float = 0.0
     stabilizer: float = 0.0
-    precision: float = 0.0
+    rounding: float = 0.0
+
+    def allow_rounding(self, relevance: Tensor, *of: Tensor) -> None:
+        """Of this relevance, computed from these: in the coarsest of their dtypes."""
+        coarsest = max(torch.finfo(t.dtype).eps for t in of)
+        self.rounding += 200 * coarsest * relevance.abs().sum().item()
 
 
 class Bookkeeping(Propagation):
@@ -92,7 +96,9 @@ class Bookkeeping(Propagation):
 
     def _on_leaving(self, index: int, exact: bool) -> Callable[[Tensor, Tensor], None]:
         def leaving(a: Tensor, m: Tensor) -> None:
-            self._accounts[index].passed += _total(a, m, exact).sum().item()
+            account, relevance = self._accounts[index], _total(a, m, exact)
+            account.passed += relevance.sum().item()
+            account.allow_rounding(relevance, a, m)
 
         return leaving
 
@@ -102,8 +108,7 @@ class Bookkeeping(Propagation):
             exact = self.composite.exact or step.depth + step.linear == 0
             relevance = _total(z, m, exact)
             account.arrived += relevance.sum().item()
-            account.size += relevance.abs().sum().item()
-            account.precision = 200 * torch.finfo(m.dtype).eps
+            account.allow_rounding(relevance, z, m)
             if step.rule is not None and step.rule.name == "epsilon":
                 epsilon = dict(step.rule.options)["epsilon"]
                 account.stabilizer += (
@@ -133,8 +138,7 @@ def _entry(step: Step, account: _Account) -> Entry:
         absorbed["stabilizer"] = account.stabilizer
     rest = account.arrived - account.passed - account.stabilizer
     if rest:
-        rounding = abs(rest) <= account.precision * account.size
-        absorbed["rounding" if rounding else _cause(step)] = rest
+        absorbed["rounding" if abs(rest) <= account.rounding else _cause(step)] = rest
     return Entry(
         step.index,
         step.title,

@@ -69,7 +69,7 @@ _SIMPLE = {
         native_channel_shuffle unfold tril triu diagonal diag diag_embed where masked_fill
         masked_scatter scatter index_put index_copy index_fill atleast_1d atleast_2d atleast_3d
         meshgrid positive dropout dropout1d dropout2d dropout3d alpha_dropout
-        feature_alpha_dropout feature_dropout adjoint __setitem__ copy requires_grad_ real
+        feature_alpha_dropout feature_dropout adjoint __setitem__ copy copy_ requires_grad_ real
         _pack_padded_sequence _pad_packed_sequence
     """,
     # Linear, with weights fixed by the operation itself. In multipliers the z-rule is the gradient.

@@ -154,6 +154,8 @@ def out_of_place_form(
         return step.operation.functional, step.args, step.kwargs
     if step.name == "__setitem__":
         return _set_item, step.args, step.kwargs
+    if step.name == "copy_":
+        return _copy, step.args, step.kwargs
     position = _inplace_position(step.function)
     if position is None:
         return None
@@ -172,6 +174,10 @@ def _set_item(target: Tensor, index: Any, value: Any) -> Tensor:
     result = target.clone()
     result[index] = value
     return result
+
+
+def _copy(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    return target.detach().clone().copy_(source, non_blocking=non_blocking)
 
 
 @cache
