@@ -1,4 +1,4 @@
-"""What the benchmarks share: networks without a download, and fair timing."""
+"""What the benchmarks share: networks without a download, fair timing, and tables of means."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from rootpoint.evaluation.statistics import difference, estimate
 
 Run = Callable[[Tensor], Tensor]
 
@@ -52,3 +56,13 @@ def seconds(runs: dict[str, Run], x: Tensor, repeats: int) -> dict[str, float]:
             if repeat:
                 taken[name].append(time.perf_counter() - start)
     return {name: statistics.median(each) for name, each in taken.items()}
+
+
+def compared(found: dict[str, NDArray[np.float64]], measure: str) -> str:
+    """A table of means over samples, and by how much the first of them leads, sample by sample."""
+    first = next(iter(found))
+    lines = [f"| ranked by | {measure} | `{first}` leads by |", "|---|---|---|"]
+    for name, values in found.items():
+        lead = "–" if name == first else difference(found[first], values)
+        lines.append(f"| {name} | {estimate(values)} | {lead} |")
+    return "\n".join(lines)

@@ -26,6 +26,7 @@ _ABSORBS = {
     "movement": "constant",
     "maximum": "constant",
     "activation": "activation",
+    "piecewise-constant": "constant",
     "softmax": "softmax",
     "attention": "softmax",
     "soft-minimum": "constant",

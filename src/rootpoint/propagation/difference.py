@@ -31,7 +31,11 @@ _EXACT = (
     *("movement", "shift", "scaling", "addition", "average", "batch-norm", "quotient"),
     *("activation", "maximum", "product"),
 )
-_RANKS = ("topk", "sort", "kthvalue", "median")
+_RANKS = {
+    *("topk", "sort", "msort", "kthvalue", "median", "nanmedian", "mode", "quantile"),
+    *("nanquantile", "cummax", "cummin", "aminmax", "scatter_reduce", "index_reduce"),
+    "segment_reduce",
+}
 
 _ACTIVATION = Where(kind="activation")
 _ACTIVATIONS = {
@@ -91,7 +95,8 @@ def _inexact(step: Step, tensors: list[Tensor]) -> str:
         given = step.bound(tensors, "input", "min", "max")
         bounds = given.get("min") is not None and given.get("max") is not None
     known = step.kind in _EXACT or pieces(step, tensors) is not None
-    inexact = several or bounds or step.name in _RANKS or step.kwargs.get("rounding_mode")
+    ranks = step.kind == "maximum" and (step.name in _RANKS or "fractional" in step.name)
+    inexact = several or bounds or ranks or step.kwargs.get("rounding_mode")
     return "its difference cannot be shared exactly" if inexact or not known else ""
 
 

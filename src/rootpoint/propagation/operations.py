@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,6 +54,12 @@ _SPACES = (
     torch.linalg,
 )
 
+_SIGNED = {
+    *("sub", "subtract", "rsub", "__rsub__", "neg", "negative", "cross"),
+    *("affine_grid", "affine_grid_generator", "nan_to_num"),
+}
+"""Operations whose results may be negative where their operands are not."""
+
 SUMS = "add sub subtract rsub __radd__ __rsub__"
 """Sums of two operands, element by element."""
 
@@ -76,22 +83,33 @@ _SIMPLE = {
     "average": """
         avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d
         adaptive_avg_pool3d mean sum nansum nanmean interpolate upsample upsample_bilinear
-        upsample_nearest cumsum fold trace
+        upsample_nearest cumsum fold trace sum_to_size
+        grid_sampler grid_sampler_2d grid_sampler_3d
     """,
     "maximum": """
         max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices
         max_pool3d_with_indices adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
         adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices
         adaptive_max_pool3d_with_indices amax max maximum fmax topk sort kthvalue median
-        amin min minimum fmin
+        amin min minimum fmin nanmedian mode msort quantile nanquantile cummax cummin aminmax
+        fractional_max_pool2d fractional_max_pool3d
+        fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices
     """,
     "p-norm": "lp_pool1d lp_pool2d lp_pool3d norm vector_norm",
-    "addition": f"{SUMS} scatter_add index_add",
-    "product": "mul multiply __rmul__ neg negative bmm einsum matmul mm mv dot vdot inner outer",
+    "addition": f"""
+        {SUMS} scatter_add index_add scatter_reduce index_reduce segment_reduce
+        affine_grid affine_grid_generator
+    """,
+    "product": """
+        mul multiply __rmul__ neg negative bmm einsum matmul mm mv dot vdot inner outer
+        ger vecdot kron tensordot cross embedding_bag
+    """,
     "quotient": "div divide true_divide __rdiv__ __rtruediv__",
     "normalization": "layer_norm group_norm instance_norm rms_norm",
     "batch-norm": "batch_norm",
-    "softmax": "softmax softmin log_softmax",
+    "softmax": "softmax softmin log_softmax logsumexp logcumsumexp logaddexp logaddexp2",
+    # Neither values nor a slope carry anything through steps and draws: they absorb.
+    "piecewise-constant": "floor ceil round trunc fix sign sgn bernoulli poisson binomial",
     "attention": "scaled_dot_product_attention",
 }
 
@@ -108,10 +126,23 @@ _ACTIVATIONS = {
         leaky_relu prelu rrelu elu selu celu gelu silu mish hardswish tanh softsign tanhshrink
         hardshrink softshrink hardtanh clamp clip threshold logsigmoid sin asinh atan sinh
         expm1 log1p log erf cos clamp_max clamp_min local_response_norm reciprocal
+        tan log2 log10 atanh asin arcsin arcsinh arctan arctanh sinc logit lgamma digamma polygamma
+        mvlgamma erfinv fmod remainder frac atan2 arctan2 igamma igammac nextafter
+        fake_quantize_per_tensor_affine fake_quantize_per_channel_affine
+        gammaln psi multigammaln gammainc gammaincc entr log_ndtr ndtri i1 i1e zeta airy_ai
+        bessel_j0 bessel_j1 bessel_y0 bessel_y1 modified_bessel_i1 modified_bessel_k0
+        modified_bessel_k1 scaled_modified_bessel_k0 scaled_modified_bessel_k1
+        spherical_bessel_j0 chebyshev_polynomial_t chebyshev_polynomial_u chebyshev_polynomial_v
+        chebyshev_polynomial_w hermite_polynomial_h hermite_polynomial_he laguerre_polynomial_l
+        legendre_polynomial_p shifted_chebyshev_polynomial_t shifted_chebyshev_polynomial_u
+        shifted_chebyshev_polynomial_v shifted_chebyshev_polynomial_w
     """,
-    "always": "relu relu6 softplus exp square abs absolute sqrt rsqrt",
-    "gate": "sigmoid hardsigmoid expit",
-    "kept": "pow __pow__ float_power",
+    "always": """
+        relu relu6 softplus exp square abs absolute sqrt rsqrt exp2 cosh acos arccos acosh arccosh
+        erfc erfcx i0 i0e modified_bessel_i0
+    """,
+    "gate": "sigmoid hardsigmoid expit ndtr",
+    "kept": "pow __pow__ float_power deg2rad rad2deg",
 }
 
 _OWN = {
@@ -135,10 +166,9 @@ def _build() -> dict[Function, Operation]:
     for kind, names in _SIMPLE.items():
         for name in names.split():
             kept = kind in ("movement", "average", "maximum", "addition", "product", "quotient")
-            signed = name in ("sub", "subtract", "rsub", "__rsub__", "neg", "negative")
             gate = name in ("softmax", "softmin")
             always = gate or kind == "p-norm"
-            sign = "kept" if kept and not signed else "always" if always else "never"
+            sign = "kept" if kept and name not in _SIGNED else "always" if always else "never"
             enter(name, Operation(name, kind, sign=sign, gate=gate))
     for kind, names in _LINEAR.items():
         for name in names.split():
@@ -151,12 +181,13 @@ def _build() -> dict[Function, Operation]:
         table[getattr(functions, name)] = Operation(name, kind)
     _enter_properties(table)
     _enter_in_place(table)
+    _enter_overwriting(table)
     return table
 
 
 def _enter_properties(table: dict[Function, Operation]) -> None:
     """`x.T` and its like are functions too: the getters of their descriptors."""
-    for name in ("T", "mT", "H", "mH"):
+    for name in ("T", "mT", "H", "mH", "real"):
         table[getattr(torch.Tensor, name).__get__] = Operation(name, "movement", sign="kept")
 
 
@@ -170,6 +201,23 @@ def _enter_in_place(table: dict[Function, Operation]) -> None:
             if function is None or name.endswith("_") or functional is None:
                 continue
             table.setdefault(function, replace(operation, functional=functional))
+
+
+_OVERWRITING = """
+    copy_ fill_ zero_ fill_diagonal_ uniform_ normal_ random_ exponential_ cauchy_ geometric_
+    log_normal_
+"""
+"""Operations in place that have no form out of place: values of their own replace the old ones."""
+
+
+def _enter_overwriting(table: dict[Function, Operation]) -> None:
+    for name in _OVERWRITING.split():
+        function = getattr(torch.Tensor, name)
+        table[function] = Operation(name, "movement", functional=partial(_on_a_copy, function))
+
+
+def _on_a_copy(function: Function, target: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    return function(target.clone(), *args, **kwargs)
 
 
 TABLE = _build()

@@ -13,12 +13,17 @@ from rootpoint.propagation.composites import Composite
 from rootpoint.propagation.operations import LINEAR, SUMS
 from rootpoint.propagation.step import Slot, Step
 
-_MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"}
+_MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"} | {
+    *("ger", "vecdot", "kron", "tensordot"),
+}
 _FILLING = {
     *("pad", "constant_pad_nd", "masked_fill", "masked_scatter", "where", "scatter"),
     *("index_put", "index_fill", "index_copy", "__setitem__"),
 }
 """Operations that move data and bring values of their own."""
+
+_REDUCTIONS = ("scatter_reduce", "index_reduce", "segment_reduce")
+"""Operations whose kind depends on the reduction they are called with."""
 
 _RECIPROCALS = ("rsqrt", "reciprocal")
 
@@ -66,6 +71,12 @@ def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
         step.roles = (next(i for i in floating if i not in step.live), None)
     elif kind == "product" and len(step.live) == 1:
         step.kind = "scaling"
+    elif kind == "quotient" and step.kwargs.get("rounding_mode"):
+        step.kind = "piecewise-constant"
+    elif kind == "average" and step.live != (0,):
+        step.kind = "refused"  # as where to sample depends on the input
+    elif name in _REDUCTIONS:
+        step.kind = _reduction(step)
     elif kind == "quotient" and (name.startswith("__r") or step.args[:1] != (Slot(step.live[0]),)):
         step.kind = "activation"  # a reciprocal
     elif kind == "activation" and len(step.live) > 1:
@@ -77,6 +88,20 @@ def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
         step.kind = "shift"
 
 
+def _reduction(step: Step) -> str:
+    """The kind of a reduction by its name: sums and means add, extremes select."""
+    given = [a for a in (*step.args, *step.kwargs.values()) if isinstance(a, str)]
+    if given[:1] in (["sum"], ["mean"]):
+        return "addition"
+    return "maximum" if given[:1] in (["amax"], ["amin"], ["max"], ["min"]) else "refused"
+
+
+_NATIVE = {
+    *("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax"),
+    "piecewise-constant",
+}
+
+
 def runs_natively(step: Step, composite: Composite) -> bool:
     """Whether the operation's own gradient is its rule, so that nothing needs to be added."""
     if step.kind == "movement":
@@ -85,8 +110,7 @@ def runs_natively(step: Step, composite: Composite) -> bool:
         return not composite.touches(step.kind)
     if step.rectifies or step.kind == "average":
         return not any(step.exact) and not composite.touches(step.kind)
-    native = step.kind in ("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax")
-    return native and not composite.touches(step.kind)
+    return step.kind in _NATIVE and not composite.touches(step.kind)
 
 
 def has_own_graph(step: Step, composite: Composite) -> bool:

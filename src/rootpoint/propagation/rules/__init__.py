@@ -179,7 +179,10 @@ from rootpoint.propagation.rules.product import (  # noqa: E402
     uniform,
 )
 
-_NATIVE = ("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax")
+_NATIVE = (
+    *("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax"),
+    "piecewise-constant",
+)
 
 DEFAULTS |= {
     **dict.fromkeys(LINEAR, epsilon()),

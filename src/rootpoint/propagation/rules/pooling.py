@@ -84,7 +84,8 @@ def _has_windows(call: Call) -> bool:
     """Whether each output is the maximum or norm of a window or of dimensions of one input."""
     name = call.step.name
     whole = name in ("amax", "amin", "max", "min", "norm", "vector_norm")
-    return len(call.step.live) == 1 and ("pool" in name or whole)
+    pooling = "pool" in name and "fractional" not in name  # whose windows are drawn
+    return len(call.step.live) == 1 and (pooling or whole)
 
 
 def _windows(call: Call, fill: float) -> Callable[[Tensor], Tensor]:
