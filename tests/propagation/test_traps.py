@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 import rootpoint as rp
 from rootpoint import LRP, GradientTimesInput
+from rootpoint.explanation import UNACCOUNTED
 from rootpoint.propagation import PRESETS
 from rootpoint.propagation.composites import Composite, Where
 
@@ -377,3 +378,35 @@ def test_dropout_and_stochastic_depth_pass_relevance_and_draw_nothing(p: Parts, 
     assert torch.equal(torch.get_rng_state(), state)
     expected = GradientTimesInput()(lambda x: p.head(x + p.conv(x)), x, TARGETS).relevance
     assert close(found, expected)
+
+
+def test_books_balance_where_a_convolution_is_read_with_and_without_its_batch_norm() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 1, bias=False)
+            self.norm = nn.BatchNorm2d(2)
+            nn.init.normal_(self.norm.bias)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return (torch.relu(self.norm(y)) + y).mean((2, 3))
+
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 4, 4)
+    balance = rp.explain(Both().eval(), x, 0, composite="epsilon").balance
+    assert abs(balance.gap) < 1e-12
+    assert UNACCOUNTED not in balance.absorbed
+
+
+def test_a_resized_gate_is_a_gate() -> None:
+    """GhostNet-v2's attention: nothing goes through the gate, though it is small and enlarged."""
+    x = torch.randn(1, 2, 4, 4)
+
+    def model(x: Tensor) -> Tensor:
+        gate = torch.sigmoid(F.avg_pool2d(x[:, 1:], 2))
+        return (x[:, :1] * F.interpolate(gate, scale_factor=2)).sum((2, 3))
+
+    explanation = rp.explain(model, x, 0, composite="epsilon(epsilon=0)")
+    assert not explanation.relevance[:, 1].any()
+    torch.testing.assert_close(explanation.relevance.sum(), explanation.output[0])

@@ -65,6 +65,12 @@ class _Account:
     stabilizer: float = 0.0
     rounding: float = 0.0
 
+    def add(self, other: _Account) -> None:
+        self.arrived += other.arrived
+        self.passed += other.passed
+        self.stabilizer += other.stabilizer
+        self.rounding += other.rounding
+
     def allow_rounding(self, relevance: Tensor, *of: Tensor) -> None:
         """Of this relevance, computed from these: in the coarsest of their dtypes."""
         coarsest = max(torch.finfo(t.dtype).eps for t in of)
@@ -121,12 +127,9 @@ class Bookkeeping(Propagation):
     def entries(self) -> list[Entry]:
         """The books, one entry for each operation that relevance reached, in order of the path."""
         for step in self.steps:
-            if (
-                step.folds is not None
-            ):  # the linear map before the batch-norm passed its relevance on
-                together, alone = self._accounts[step.index], self._accounts[step.folds[0].index]
-                together.passed += alone.passed
-                alone.passed = 0.0
+            if step.folds is not None:  # both pass on by the same operands: one account
+                alone = self._accounts.pop(step.folds[0].index, _Account())
+                self._accounts[step.index].add(alone)
         kept = [(step, self._accounts[step.index]) for step in self.steps]
         return [
             _entry(step, account) for step, account in kept if account.arrived or account.passed

@@ -43,9 +43,10 @@ from rootpoint.propagation.recognition import (
     with_constants,
     zero_padding,
 )
+from rootpoint.propagation.refusals import is_refused, reason_of
 from rootpoint.propagation.step import Slot, Step, collect, pack, unpack
 from rootpoint.propagation.through import Leave, Memory, Portion, Refuse, Same, Through
-from rootpoint.propagation.written_out import WRITTEN_OUT
+from rootpoint.propagation.written_out import IN_PLACE, WRITTEN_OUT
 
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
 
@@ -158,6 +159,8 @@ class Propagation(TorchFunctionMode):
         operation = operation_of(function)
         if operation is None and (written := WRITTEN_OUT.get(function)) is not None:
             return self._write_out(function, written, args, kwargs)
+        if operation is None and (functional := IN_PLACE.get(function)) is not None:
+            return self._write_over(function, functional, args, kwargs)
         if operation is None:
             return self._unlisted(function, args, kwargs)
         if operation.kind == "quotient" and (softmax := self._written_softmax(packed, tensors)):
@@ -323,7 +326,8 @@ class Propagation(TorchFunctionMode):
             step.function, step.args, step.kwargs = replacement
         specify(step, tensors, entry=all(f.entry for f in known))
         if step.kind == "refused" and self.composite.carries == "relevance":
-            raise self._unsupported(function, "several operands depend on the input")
+            why = reason_of(operation.name) or "several operands depend on the input"
+            raise self._unsupported(function, why)
         for facts in known:
             if facts.maker is not None:
                 facts.maker.uses += 1
@@ -392,6 +396,15 @@ class Propagation(TorchFunctionMode):
             found.append(same)
         return unpack(packed, found)
 
+    def _write_over(self, function: Any, functional: Any, args: Any, kwargs: Any) -> Any:
+        """An operation in place by others: their result in place of the target's values."""
+        target, *others = args
+        with self:
+            result = functional(target.clone(), *others, **kwargs)
+        if result not in self.facts:
+            raise self._unsupported(function, "its result is a constant: call it out of place")
+        return self._overwrite(target, result)
+
     def _total(self, step: Step, tensors: list[Tensor]) -> tuple[Tensor, tuple[int, ...]] | None:
         """The exponential that a step sums over some of its dimensions, and these."""
         operand = tensors[step.live[0]]
@@ -418,7 +431,7 @@ class Propagation(TorchFunctionMode):
 
     def _unlisted(self, function: Any, args: Any, kwargs: Any) -> Any:
         """A function that is not in the table: piece by piece if it is written in Python."""
-        if isinstance(function, types.FunctionType):
+        if isinstance(function, types.FunctionType) and not is_refused(function):
             with self:
                 return without_override_check(function)(*args, **kwargs)
         result = function(*args, **kwargs)
@@ -430,7 +443,7 @@ class Propagation(TorchFunctionMode):
             for t in outputs:
                 self.facts[t] = Facts(False, False, False, 1, frozenset(), version=t._version)
             return result
-        return self._refuse(self._unsupported(function, ""), result, args)
+        return self._refuse(self._unsupported(function, reason_of(function)), result, args)
 
     def _refuse(self, error: UnsupportedOperationError, result: Any, args: Any) -> Any:
         """The result of an operation without a rule: the error comes if relevance arrives there."""

@@ -25,6 +25,9 @@ _FILLING = {
 _REDUCTIONS = ("scatter_reduce", "index_reduce", "segment_reduce")
 """Operations whose kind depends on the reduction they are called with."""
 
+_TOTALS = ("sum", "nansum", "sum_to_size", "cumsum", "fold", "trace")
+"""Averages that do not divide by what they sum over."""
+
 _RECIPROCALS = ("rsqrt", "reciprocal")
 
 _STATISTICS = ("running_mean", "running_var", "weight", "bias")
@@ -53,7 +56,9 @@ def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
     """Refine the kind by which operands are live, and find weights."""
     kind, name = step.kind, step.name
     floating = [i for i, t in enumerate(tensors) if t.is_floating_point()]
-    if kind in LINEAR:
+    if any(tensors[i].is_complex() for i in step.live):
+        step.kind = "refused"
+    elif kind in LINEAR:
         names = ("input", "weight", "bias")
         given = dict(zip(names, step.args, strict=False)) | step.kwargs
         places = [place.index if isinstance(place := given.get(n), Slot) else None for n in names]
@@ -143,7 +148,8 @@ def is_nonneg(step: Step, tensors: list[Tensor], inputs: bool) -> bool:
 def is_gate(step: Step, inputs: bool) -> bool:
     """Whether the result lies in [0, 1] and weighs another branch, given whether the inputs do."""
     complement = step.name in ("rsub", "__rsub__") and 1 in step.args[1:]
-    return step.operation.gate or (inputs and (step.kind == "movement" or complement))
+    mean = step.kind == "average" and step.name not in _TOTALS
+    return step.operation.gate or (inputs and (step.kind == "movement" or complement or mean))
 
 
 def is_scale(step: Step, inputs: bool) -> bool:
