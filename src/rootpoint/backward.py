@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any, Protocol
@@ -78,11 +78,16 @@ class Plain:
 
 
 def explain_backward(
-    model: Model, inputs: Inputs, targets: Sequence[Target], one_pass: Pass, at: str | None = None
+    model: Model,
+    inputs: Inputs,
+    targets: Sequence[Target],
+    one_pass: Pass,
+    at: str | Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Relevance, explained score, target and prediction for each target of the same inputs.
 
-    at   the path of an inner module: relevance of its output instead of the input's
+    at   the path of an inner module: relevance of its output instead of the input's; of several
+         paths: a mapping
     Returns the fields of an Explanation. Cost: one forward, and for each target one backward, as
     far as the input or the inner module.
     """
@@ -90,24 +95,23 @@ def explain_backward(
     found = []
     entries = _Entries(one_pass)
     with torch.inference_mode(False), torch.enable_grad():
-        with _watch(model, at, one_pass) as explained, one_pass.forward():
+        with _watch(model, at, one_pass) as watched, one_pass.forward():
             given = map_inputs(entries.enter, inputs)
             with entries.lookups if entries.lookups.count else nullcontext():
                 output = entries.run(model, given)
         output = one_pass.settle(output)
-        if at is None:
-            explained = entries.explained()
+        explained = (
+            entries.explained() if at is None else [w for ws in watched.values() for w in ws]
+        )
         for position, target in enumerate(targets, start=1):
             score, resolved = scores(output, target, batch_size(inputs))
             check_scores(score)
             relevance = _relevance(score, explained, keep=position < len(targets))
-            if at is None:
-                relevance = entries.relevance(inputs, relevance)
             found.append(
                 {
-                    "relevance": relevance[0]
-                    if at is not None and len(relevance) == 1
-                    else relevance,
+                    "relevance": entries.relevance(inputs, relevance)
+                    if at is None
+                    else _of_modules(at, watched, relevance),
                     "output": score.detach(),
                     "target": resolved,
                     "prediction": output.detach() if isinstance(output, Tensor) else output,
@@ -262,36 +266,59 @@ class _Entries:
         return found
 
 
-@contextmanager
-def _watch(model: Model, at: str | None, one_pass: Pass) -> Iterator[list[_Explained]]:
-    """The outputs of the inner module `at`, as this thread's forward makes them."""
-    watched: list[_Explained] = []
-    if at is None:
-        yield watched
-        return
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    if at not in modules:
-        known = ", ".join(name for name in modules if name) or "none"
-        raise InputError(f"at={at!r} is not the path of a module of the model; known: {known}")
-    thread = get_ident()
+def _of_modules(
+    at: str | Sequence[str], watched: dict[str, list[_Explained]], relevance: tuple[Tensor, ...]
+) -> Any:
+    """Relevance by module: of one that ran several times, a tuple."""
+    shares = iter(relevance)
+    found: dict[str, Any] = {}
+    for path, runs in watched.items():
+        of_runs = tuple(next(shares) for _ in runs)
+        found[path] = of_runs[0] if len(of_runs) == 1 else of_runs
+    return found[at] if isinstance(at, str) else found
 
-    def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-        if get_ident() != thread:
+
+@contextmanager
+def _watch(
+    model: Model, at: str | Sequence[str] | None, one_pass: Pass
+) -> Iterator[dict[str, list[_Explained]]]:
+    """The outputs of inner modules, by path, as this thread's forward makes them."""
+    paths = [at] if isinstance(at, str) else list(at or ())
+    watched: dict[str, list[_Explained]] = {path: [] for path in paths}
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    for path in paths:
+        if path not in modules:
+            known = ", ".join(name for name in modules if name) or "none"
+            raise InputError(
+                f"at={path!r} is not the path of a module of the model; known: {known}"
+            )
+    with ExitStack() as stack:
+        for path in paths:
+            handle = modules[path].register_forward_hook(_Watch(path, one_pass, watched[path]))
+            stack.callback(handle.remove)
+        yield watched
+    for path, runs in watched.items():
+        if not runs:
+            raise InputError(f"the module at={path!r} did not run for this input")
+
+
+class _Watch:
+    """A forward hook that notes the outputs of a module, in the thread that made it."""
+
+    def __init__(self, path: str, one_pass: Pass, watched: list[_Explained]) -> None:
+        self.path, self.one_pass, self.watched = path, one_pass, watched
+        self.thread = get_ident()
+
+    def __call__(self, _module: nn.Module, _args: Any, output: Any) -> None:
+        if get_ident() != self.thread:
             return
         if not isinstance(output, Tensor) or not output.requires_grad:
             raise InputError(
-                f"the output of the module at={at!r} is not a tensor on the path from the input"
+                f"the output of the module at={self.path!r} is not a tensor on the path from the "
+                "input"
             )
         with torch._C.DisableTorchFunction():
             # The model may overwrite the output: keep its value, and its place in the graph.
             place = torch.autograd.graph.get_gradient_edge(output)
-            share = one_pass.share(output, inner=True)
-            watched.append(_Explained(output.detach().clone(), place, share))
-
-    handle = modules[at].register_forward_hook(hook)
-    try:
-        yield watched
-    finally:
-        handle.remove()
-    if not watched:
-        raise InputError(f"the module at={at!r} did not run for this input")
+            share = self.one_pass.share(output, inner=True)
+            self.watched.append(_Explained(output.detach().clone(), place, share))

@@ -103,7 +103,8 @@ class Explanation:
     """The answer to *why did the model say that?*
 
     relevance   like the input (a tuple or mapping if the model takes several); for `at=`, like that
-                module's output: the signed share of the score that each value carries
+                module's output, for several modules a mapping: the signed share of the score that
+                each value carries
     output      the explained score of each sample, shape (B,); a logit unless the model says else
     target      what was explained: per sample a class index or an index tuple, or the function
     prediction  the model's whole output, detached
@@ -122,7 +123,7 @@ class Explanation:
     prediction: Any
     inputs: Any
     method: Method
-    at: str | None = None
+    at: str | Sequence[str] | None = None
     passes: Passes | None = None
     baseline_output: Tensor | None = None
     standard_error: Any = None

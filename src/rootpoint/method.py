@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from rootpoint.target import Target
 
 
-__all__ = ["AXIOMS", "NEEDS", "BoundMethod", "Method", "explain", "method", "methods", "parameter"]
+__all__ = [
+    "AXIOMS",
+    "NEEDS",
+    "At",
+    "BoundMethod",
+    "Method",
+    "explain",
+    "method",
+    "methods",
+    "parameter",
+]
+
+At = str | Sequence[str] | None
+"""The path of an inner module to explain instead of the input, or several."""
 
 AXIOMS = {
     "complete": "Σ relevance = score − score of the baseline",
@@ -55,7 +68,7 @@ class Method(Parametric, ABC):
     needs: ClassVar[tuple[str, ...]] = ()
 
     def __call__(
-        self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
+        self, model: Model, inputs: Inputs, target: Target = "predicted", *, at: At = None
     ) -> Explanation:
         """Explain `target` of `model`; `at` is an inner module to explain instead of the input."""
         return self.bind(model)(inputs, target, at=at)
@@ -75,10 +88,16 @@ class Method(Parametric, ABC):
         """What this method computes once per model; passed to every `run`."""
         return None
 
-    def inputs_only(self, at: str | None) -> None:
+    def inputs_only(self, at: At) -> None:
         """Raise InputError if an inner module is to be explained, which this method cannot."""
         if at is not None:
             raise InputError(f"{self.name} explains inputs, not inner modules: leave out at={at!r}")
+
+    def one_module(self, at: At) -> str | None:
+        """Raise InputError if several inner modules are to be explained at once."""
+        if at is None or isinstance(at, str):
+            return at
+        raise InputError(f"{self.name} explains one module at a time, not at={list(at)}")
 
     def save(self, path: str | Path) -> Path:
         """Write name and parameters as JSON, for `rootpoint.method(path)` and `--method path`.
@@ -98,7 +117,7 @@ class Method(Parametric, ABC):
 
     @abstractmethod
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         """One explanation for each of several targets of the same inputs."""
 
@@ -116,12 +135,12 @@ class BoundMethod:
     prepared: Any = field(repr=False)
 
     def __call__(
-        self, inputs: Inputs, target: Target = "predicted", *, at: str | None = None
+        self, inputs: Inputs, target: Target = "predicted", *, at: At = None
     ) -> Explanation:
         return self.each(inputs, [target], at=at)[0]
 
     def each(
-        self, inputs: Inputs, targets: Sequence[Target], *, at: str | None = None
+        self, inputs: Inputs, targets: Sequence[Target], *, at: At = None
     ) -> list[Explanation]:
         """Explain several targets of the same inputs: one forward, and one backward for each."""
         from rootpoint.tokens import as_tensors
@@ -143,7 +162,7 @@ class BoundMethod:
         return [joined(each, inputs) for each in zip(*parts, strict=True)]
 
     def _encoded(
-        self, encode: Any, inputs: Any, targets: Sequence[Target], at: str | None
+        self, encode: Any, inputs: Any, targets: Sequence[Target], at: At
     ) -> list[Explanation]:
         """Explanations of what is no tensor, as the model encodes it."""
         found = self.method.run(self.model, encode(inputs), targets, at, self.prepared)
@@ -263,7 +282,7 @@ def explain(
     target: Target = "predicted",
     *,
     method: str | Method = "lrp",
-    at: str | None = None,
+    at: At = None,
     **parameters: Any,
 ) -> Explanation:
     """Explain one decision of `model` for each sample in `inputs`.
@@ -278,7 +297,8 @@ def explain(
     target      a class index, one per sample, "predicted" (the highest score), an index tuple for
                 dense outputs, or a function from the model's output to one score per sample
     method      a name (see `methods()`) or a Method; `parameters` are those of the named method
-    at          the path of an inner module ("features.12"): to explain instead of the input
+    at          the path of an inner module ("features.12"): to explain its output instead of the
+                input; of several, a list: relevance by path, from the same backward pass
     """
     if inputs is None:
         own = methods().get(method) if isinstance(method, str) else None

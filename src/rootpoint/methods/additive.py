@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rootpoint.explanation import Explanation, Passes
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class Evidence(Method):
         return replace(self, population=fit_population(model, data))
 
     def run(
-        self, model: Any, inputs: Any, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Any, inputs: Any, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.additive.estimators import sums
         from rootpoint.additive.population import Population
@@ -116,7 +116,7 @@ class EBM(Method):
         return with_pure_terms(model) if self.purified else checked(model)
 
     def run(
-        self, model: Any, inputs: Any, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Any, inputs: Any, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.additive.boosting import sums
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
 from rootpoint.explanation import Explanation
-from rootpoint.method import parameter
+from rootpoint.method import At, parameter
 from rootpoint.methods.propagating import Propagating
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class ExcitationBackprop(Propagating):
         return Composite((*top, *entries), "excitation-backprop")
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.inputs import batch_size, check, map_inputs, tensors
         from rootpoint.propagation.balance import keep_books

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
 from rootpoint.explanation import Explanation, Passes
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ class Random(Method):
     seed: int = parameter(0, "of the draws")
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         import torch
 
@@ -72,7 +72,7 @@ class Edges(Method):
     needs: ClassVar[tuple[str, ...]] = ("images",)
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.inputs import single
 

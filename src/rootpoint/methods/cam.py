@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError, UnsupportedModelError
 from rootpoint.explanation import Explanation, Passes
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 from rootpoint.methods.backprop import GuidedBackprop
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class CAM(Method):
     layer: str | None = parameter(None, _LAYER)
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         import torch
 
@@ -121,7 +121,7 @@ class GradCAM(Method):
     layer: str | None = parameter(None, _LAYER)
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         import torch
 
@@ -178,7 +178,7 @@ class GuidedGradCAM(Method):
         return GuidedBackprop().prepare(model)
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from dataclasses import replace
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
-from rootpoint.method import parameter
+from rootpoint.method import At, parameter
 from rootpoint.methods.propagating import Propagating
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Compilable(Propagating):
         return {}, {}  # modified weights, and compiled models by the shapes of their inputs
 
     def propagate(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[dict[str, Any]]:
         weights, graphs = prepared
         if self.compile:
@@ -49,7 +50,7 @@ class Compilable(Propagating):
         model: Model,
         inputs: Inputs,
         targets: Sequence[Target],
-        at: str | None,
+        at: At,
         composite: Composite,
         graphs: dict[Any, Any],
     ) -> list[dict[str, Any]]:
@@ -76,6 +77,10 @@ class LRP(Compilable):
                 whose best composite is known, else attn-lrp for ids of tokens, epsilon-plus-flat
                 for anything else
     compile     run as one graph of torch.compile, made for each shape of the inputs
+    through     only what passes some concepts: by the path of a module, channels (dimension 1 of
+                its output) or a mask that broadcasts to it, {"layer4": [17, 203]}; on a command
+                line "layer4:17,203". Additive over the channels of a module; of several modules
+                relevance must pass all (Achtibat et al. 2023, Nat. Mach. Intell. 5:1006)
     Conserves up to what biases and stabilizers absorb (`Explanation.balance`). `bind` keeps
     modified weights between calls. Cost: one forward and one backward, plus what the rules add:
     nothing for ε, half as much again for z⁺ and γ, as much again for αβ.
@@ -90,6 +95,19 @@ class LRP(Compilable):
         "recommended",
         "which rule where: a preset's name (docs/rules.md), a Composite, or the model's own",
     )
+    through: Mapping[str, Any] | str | None = parameter(
+        None, "only through these channels of these modules: layer4:17,203"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.through and self.compile:
+            raise InputError("through= cannot be compiled: leave out compile")
+
+    def within(self, model: Model) -> AbstractContextManager[None]:
+        from rootpoint.propagation.concepts import only_through
+
+        return only_through(model, self.through)
 
     def chosen(self, model: Model, inputs: Inputs | None = None) -> LRP:
         """This method with the composite that is recommended for a model, if that is wanted."""
@@ -101,7 +119,7 @@ class LRP(Compilable):
         return replace(self, composite=getattr(model, RECOMMENDED, default))
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         return super(LRP, self.chosen(model, inputs)).run(model, inputs, targets, at, prepared)
 

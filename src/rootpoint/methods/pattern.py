@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rootpoint.errors import InputError
 from rootpoint.explanation import Explanation
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +66,7 @@ class Patterned(Method):
         return Composite((entry,), self.name, carries="gradient"), {}  # modified weights
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.backward import explain_backward
         from rootpoint.inputs import batch_size, map_inputs
@@ -90,7 +90,7 @@ class Patterned(Method):
             )
         return explanations
 
-    def notes(self, inputs: Inputs, relevance: Any, at: str | None) -> tuple[str, ...]:
+    def notes(self, inputs: Inputs, relevance: Any, at: At) -> tuple[str, ...]:
         """What a reader should know of this relevance."""
         from rootpoint.inputs import batch_size, tensors
 
@@ -159,7 +159,7 @@ class PatternNet(Patterned):
 
         return rules.pattern_net(patterns=placed)
 
-    def notes(self, inputs: Inputs, relevance: Any, at: str | None) -> tuple[str, ...]:
+    def notes(self, inputs: Inputs, relevance: Any, at: At) -> tuple[str, ...]:
         from rootpoint.inputs import tensors
 
         notes = super().notes(inputs, relevance, at)

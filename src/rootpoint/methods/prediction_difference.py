@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rootpoint.errors import InputError
 from rootpoint.explanation import Explanation
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ class PredictionDifference(Method):
         return replace(self, fitted=fit_patch_gaussian(data, window=self.window, seed=self.seed))
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.inputs import single
         from rootpoint.perturbation.filled import explained

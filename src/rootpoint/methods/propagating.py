@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rootpoint.explanation import Explanation
-from rootpoint.method import Method
+from rootpoint.explanation import Balance, Explanation
+from rootpoint.method import At, Method
 
 if TYPE_CHECKING:
     from rootpoint.inputs import Inputs, Model
@@ -31,11 +32,15 @@ class Propagating(Method):
     def rules(self) -> Composite:
         """Which rule where."""
 
+    def within(self, model: Model) -> AbstractContextManager[None]:
+        """The context in which the model is explained."""
+        return nullcontext()
+
     def prepare(self, model: Model) -> Any:
         return {}  # modified weights
 
     def propagate(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[dict[str, Any]]:
         """The fields of an Explanation for each target."""
         from rootpoint.backward import explain_backward, explain_in_parts
@@ -43,15 +48,14 @@ class Propagating(Method):
 
         def explain_part(part: Inputs, wanted: Sequence[Target]) -> list[dict[str, Any]]:
             engine = Propagation(self.rules(), model, prepared)
-            return explain_backward(model, part, wanted, engine, at)
+            with self.within(model):
+                return explain_backward(model, part, wanted, engine, at)
 
         return explain_in_parts(explain_part, inputs, targets, getattr(model, ROWS, None))
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
-        from rootpoint.propagation.balance import keep_books
-
         composite = self.rules()
         found = self.propagate(model, inputs, targets, at, prepared)
         if composite.carries == "gradient":
@@ -63,7 +67,13 @@ class Propagating(Method):
                 method=self,
                 at=at,
                 baseline_output=fields["output"].new_zeros(len(fields["output"])),
-                account=partial(keep_books, model, inputs, fields["target"], composite),
+                account=partial(self._books, model, inputs, fields["target"]),
             )
             for fields in found
         ]
+
+    def _books(self, model: Model, inputs: Inputs, target: Target) -> Balance:
+        from rootpoint.propagation.balance import keep_books
+
+        with self.within(model):
+            return keep_books(model, inputs, target, self.rules())

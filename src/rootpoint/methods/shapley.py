@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ class Shapley(Method):
     seed: int = parameter(0, "of the random coalitions")
 
     def run(
-        self, model: Model, inputs: Any, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Any, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.perturbation.playing import decisions, play, samples
 

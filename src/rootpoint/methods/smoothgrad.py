@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
 from rootpoint.explanation import Explanation, Passes
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class SmoothGrad(Method):
             raise InputError(f"{self.name}: the variance needs samples=2 or more")
 
     def run(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.inputs import batch_size
         from rootpoint.perturbation.gradients import Moments, gradients_at
@@ -65,7 +65,7 @@ class SmoothGrad(Method):
             [d.target for d in decisions],
             self.samples,
             self._noisy(inputs),
-            at=at,
+            at=self.one_module(at),
             doing="adding noise",
         ):
             for mine, gradients in zip(moments, batch.found, strict=True):
@@ -119,12 +119,12 @@ class SmoothGrad(Method):
     def _relevance(self, found: Moments) -> Tensor:
         return found.variance if self.aggregate == "variance" else found.mean
 
-    def _error(self, found: list[Moments], inputs: Inputs, at: str | None) -> Any:
+    def _error(self, found: list[Moments], inputs: Inputs, at: At) -> Any:
         if self.samples < 2 or self.aggregate == "variance":
             return None
         return self._arranged([one.standard_error for one in found], inputs, at)
 
-    def _arranged(self, values: list[Tensor], inputs: Inputs, at: str | None) -> Any:
+    def _arranged(self, values: list[Tensor], inputs: Inputs, at: At) -> Any:
         """As the inputs are; at an inner module, one tensor or a tuple of them."""
         from rootpoint.inputs import tensors
         from rootpoint.perturbation.gradients import like

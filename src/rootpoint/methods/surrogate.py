@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,7 @@ class LIME(Method):
     seed: int = parameter(0, "of the random samples")
 
     def run(
-        self, model: Model, inputs: Any, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Any, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.perturbation.playing import decisions, play, samples
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rootpoint.errors import InputError, UnsupportedModelError
 from rootpoint.explanation import Explanation, Passes
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ class Taylor(Method):
     order: int = parameter(1, "of the expansion", choices=(1, 2))
 
     def run(
-        self, model: Model, inputs: Any, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Model, inputs: Any, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.inputs import single
         from rootpoint.scoring import decide

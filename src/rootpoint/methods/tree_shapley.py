@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rootpoint.explanation import Explanation, Passes
-from rootpoint.method import Method, parameter
+from rootpoint.method import At, Method, parameter
 
 if TYPE_CHECKING:
     from rootpoint.target import Target
@@ -56,7 +56,7 @@ class TreeShapley(Method):
         return replace(self, background=fit_background(model, data))
 
     def run(
-        self, model: Any, inputs: Any, targets: Sequence[Target], at: str | None, prepared: Any
+        self, model: Any, inputs: Any, targets: Sequence[Target], at: At, prepared: Any
     ) -> list[Explanation]:
         from rootpoint.additive.sums import given_columns
         from rootpoint.additive.trees import Background, fit_background, names, sums

@@ -1,6 +1,6 @@
 """Relevance by one backward pass over an unmodified model."""
 
-from rootpoint.propagation import recurrent  # noqa: F401  registers what it writes out
+from rootpoint.propagation import deviations, multilinear, recurrent  # noqa: F401  write out
 from rootpoint.propagation.composites import PRESETS, Composite, Where, composite
 from rootpoint.propagation.engine import Propagation
 from rootpoint.propagation.path import inspect

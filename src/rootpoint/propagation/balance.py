@@ -29,6 +29,7 @@ _ABSORBS = {
     "piecewise-constant": "constant",
     "softmax": "softmax",
     "attention": "softmax",
+    "concept": "other concepts",
     "soft-minimum": "constant",
     "harmonic-minimum": "constant",
     "log-odds": "stabilizer",

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from rootpoint.propagation import functions
+from rootpoint.propagation.concepts import concepts
 
 Function = Callable[..., Any]
 
@@ -57,6 +58,7 @@ _SPACES = (
 _SIGNED = {
     *("sub", "subtract", "rsub", "__rsub__", "neg", "negative", "cross"),
     *("affine_grid", "affine_grid_generator", "nan_to_num"),
+    *("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"),
 }
 """Operations whose results may be negative where their operands are not."""
 
@@ -73,11 +75,18 @@ _SIMPLE = {
         index_select gather take take_along_dim masked_select flip fliplr flipud roll rot90 pad
         constant_pad_nd clone contiguous to type type_as float double half bfloat16 cpu cuda
         view_as reshape_as alias pixel_shuffle pixel_unshuffle channel_shuffle
-        native_channel_shuffle unfold tril triu diagonal diag diag_embed where masked_fill
+        unfold tril triu diagonal diag diag_embed where masked_fill
         masked_scatter scatter index_put index_copy index_fill atleast_1d atleast_2d atleast_3d
         meshgrid positive dropout dropout1d dropout2d dropout3d alpha_dropout
-        feature_alpha_dropout feature_dropout adjoint __setitem__ copy copy_ requires_grad_ real
-        _pack_padded_sequence _pad_packed_sequence
+        feature_alpha_dropout feature_dropout native_dropout adjoint __setitem__ copy copy_
+        requires_grad_ real _pack_padded_sequence _pad_packed_sequence embedding
+        unsafe_chunk unsafe_split unsafe_split_with_sizes narrow_copy alias_copy as_strided_copy
+        diagonal_copy expand_copy permute_copy select_copy slice_copy split_copy
+        split_with_sizes_copy squeeze_copy t_copy transpose_copy unbind_copy unfold_copy
+        unsqueeze_copy view_copy conj conj_physical resolve_conj resolve_neg as_strided diagflat
+        put select_scatter slice_scatter diagonal_scatter as_strided_scatter nan_to_num
+        max_unpool1d max_unpool2d max_unpool3d block_diag cartesian_prod combinations
+        xpu ipu mtia pin_memory _autocast_to_full_precision _autocast_to_reduced_precision
     """,
     # Linear, with weights fixed by the operation itself. In multipliers the z-rule is the gradient.
     "average": """
@@ -109,7 +118,7 @@ _SIMPLE = {
     "batch-norm": "batch_norm",
     "softmax": "softmax softmin log_softmax logsumexp logcumsumexp logaddexp logaddexp2",
     # Neither values nor a slope carry anything through steps and draws: they absorb.
-    "piecewise-constant": "floor ceil round trunc fix sign sgn bernoulli poisson binomial",
+    "piecewise-constant": "floor ceil round trunc fix sign sgn bernoulli poisson",
     "attention": "scaled_dot_product_attention",
 }
 
@@ -179,6 +188,7 @@ def _build() -> dict[Function, Operation]:
             enter(name, Operation(name, "activation", sign="always" if gate else sign, gate=gate))
     for name, kind in _OWN.items():
         table[getattr(functions, name)] = Operation(name, kind)
+    table[concepts] = Operation("concepts", "concept", sign="kept")
     _enter_properties(table)
     _enter_in_place(table)
     _enter_overwriting(table)
@@ -203,17 +213,20 @@ def _enter_in_place(table: dict[Function, Operation]) -> None:
             table.setdefault(function, replace(operation, functional=functional))
 
 
-_OVERWRITING = """
-    copy_ fill_ zero_ fill_diagonal_ uniform_ normal_ random_ exponential_ cauchy_ geometric_
-    log_normal_
-"""
+_OVERWRITING = {
+    "movement": "fill_ zero_ fill_diagonal_",
+    "piecewise-constant": """
+        bernoulli_ uniform_ normal_ random_ exponential_ cauchy_ geometric_ log_normal_
+    """,
+}
 """Operations in place that have no form out of place: values of their own replace the old ones."""
 
 
 def _enter_overwriting(table: dict[Function, Operation]) -> None:
-    for name in _OVERWRITING.split():
-        function = getattr(torch.Tensor, name)
-        table[function] = Operation(name, "movement", functional=partial(_on_a_copy, function))
+    for kind, names in _OVERWRITING.items():
+        for name in names.split():
+            function = getattr(torch.Tensor, name)
+            table[function] = Operation(name, kind, functional=partial(_on_a_copy, function))
 
 
 def _on_a_copy(function: Function, target: torch.Tensor, *args: Any, **kwargs: Any) -> Any:

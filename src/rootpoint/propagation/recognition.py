@@ -18,7 +18,7 @@ _MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer"
 }
 _FILLING = {
     *("pad", "constant_pad_nd", "masked_fill", "masked_scatter", "where", "scatter"),
-    *("index_put", "index_fill", "index_copy", "__setitem__"),
+    *("index_put", "index_fill", "index_copy", "__setitem__", "fill_", "fill_diagonal_"),
 }
 """Operations that move data and bring values of their own."""
 
@@ -103,7 +103,7 @@ def _reduction(step: Step) -> str:
 
 _NATIVE = {
     *("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax"),
-    "piecewise-constant",
+    *("piecewise-constant", "concept"),
 }
 
 
@@ -149,7 +149,14 @@ def is_gate(step: Step, inputs: bool) -> bool:
     """Whether the result lies in [0, 1] and weighs another branch, given whether the inputs do."""
     complement = step.name in ("rsub", "__rsub__") and 1 in step.args[1:]
     mean = step.kind == "average" and step.name not in _TOTALS
-    return step.operation.gate or (inputs and (step.kind == "movement" or complement or mean))
+    moved = step.kind == "movement" and not (step.name in _FILLING and _fills_outside(step))
+    return step.operation.gate or (inputs and (moved or complement or mean))
+
+
+def _fills_outside(step: Step) -> bool:
+    """Whether a number that it fills in may lie outside [0, 1]."""
+    numbers = (n for n in (*step.args, *step.kwargs.values()) if isinstance(n, int | float))
+    return not all(0 <= n <= 1 for n in numbers)
 
 
 def is_scale(step: Step, inputs: bool) -> bool:

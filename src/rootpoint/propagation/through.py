@@ -98,9 +98,11 @@ class Through(torch.autograd.Function):
 
 def _is_large(call: Call) -> bool:
     """Whether a convolution's outputs are too large to be reused memory, taken all at once."""
+    if call.step.kind != "convolution":
+        return False
     several = call.output.shape[0] > 1 and call.input.dim() == call.output.dim()
     on_cpu = call.output.device.type == "cpu" and not torch.compiler.is_compiling()
-    return call.step.kind == "convolution" and several and on_cpu and call.output.nbytes > _LARGE
+    return several and on_cpu and call.output.nbytes > _LARGE
 
 
 def _settle_each_sample(call: Call, m: Tensor) -> list[Tensor | None]:

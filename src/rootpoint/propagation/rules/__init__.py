@@ -181,7 +181,7 @@ from rootpoint.propagation.rules.product import (  # noqa: E402
 
 _NATIVE = (
     *("maximum", "addition", "scaling", "quotient", "batch-norm", "softmax"),
-    "piecewise-constant",
+    *("piecewise-constant", "concept"),
 )
 
 DEFAULTS |= {
