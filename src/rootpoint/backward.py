@@ -23,8 +23,9 @@ from rootpoint.inputs import (
     check_scores,
     is_explained,
     map_inputs,
+    tensors,
 )
-from rootpoint.target import Target, of_part, scores
+from rootpoint.target import Target, of_part, scores, unwrapped
 from rootpoint.tokens import Lookups
 
 Share = Callable[[Tensor, Tensor], Tensor]
@@ -91,22 +92,16 @@ def explain_backward(
     Returns the fields of an Explanation. Cost: one forward, and for each target one backward, as
     far as the input or the inner module.
     """
-    check(model, inputs, ids=True)
     found = []
-    entries = _Entries(one_pass)
     with torch.inference_mode(False), torch.enable_grad():
-        with _watch(model, at, one_pass) as watched, one_pass.forward():
-            given = map_inputs(entries.enter, inputs)
-            with entries.lookups if entries.lookups.count else nullcontext():
-                output = entries.run(model, given)
-        output = one_pass.settle(output)
-        explained = (
-            entries.explained() if at is None else [w for ws in watched.values() for w in ws]
-        )
+        output, entries, watched = forward(model, inputs, one_pass, at)
+        explained = [one for runs in watched.values() for one in runs]
+        if at is None:
+            explained = entries.explained()
         for position, target in enumerate(targets, start=1):
-            score, resolved = scores(output, target, batch_size(inputs))
+            score, resolved = scores(output, target, samples(inputs, output, target))
             check_scores(score)
-            relevance = _relevance(score, explained, keep=position < len(targets))
+            relevance = shares(score, explained, keep=position < len(targets))
             found.append(
                 {
                     "relevance": entries.relevance(inputs, relevance)
@@ -119,6 +114,34 @@ def explain_backward(
                 }
             )
     return found
+
+
+def forward(
+    model: Model, inputs: Inputs, one_pass: Pass, at: str | Sequence[str] | None
+) -> tuple[Any, Entries, dict[str, list[Explained]]]:
+    """Run the model, with its graph: its output, what it was given, and the modules to explain."""
+    check(model, inputs, ids=True)
+    entries = Entries(one_pass)
+    with _watch(model, at, one_pass) as watched, one_pass.forward():
+        given = map_inputs(entries.enter, inputs)
+        with entries.lookups if entries.lookups.count else nullcontext():
+            output = entries.run(model, given)
+    return one_pass.settle(output), entries, watched
+
+
+def samples(inputs: Inputs, output: Any, target: Target) -> int:
+    """How many there are: the first dimension of all inputs.
+
+    Of graphs, whose nodes and edges are no samples: as many as the model returns scores.
+    """
+    counts = {len(t) for t in tensors(inputs)}
+    return counts.pop() if len(counts) == 1 else scored(output, target) or batch_size(inputs)
+
+
+def scored(output: Any, target: Target) -> int:
+    """How many samples a model returned scores of; 0 if this cannot be told."""
+    found = unwrapped(target(output) if callable(target) else output)
+    return len(found) if isinstance(found, Tensor) and found.dim() else 0
 
 
 def explain_in_parts(
@@ -181,7 +204,7 @@ def _run(model: Model, inputs: Inputs) -> Any:
 
 
 @dataclass
-class _Explained:
+class Explained:
     """A tensor whose relevance is asked for: its value, its place in the graph, its share."""
 
     value: Tensor
@@ -189,7 +212,8 @@ class _Explained:
     share: Share
 
 
-def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tuple[Tensor, ...]:
+def shares(score: Tensor, explained: list[Explained], *, keep: bool) -> tuple[Tensor, ...]:
+    """The relevance of each tensor. Raises UnsupportedModelError if the score depends on none."""
     if not score.requires_grad:
         raise UnsupportedModelError(_CUT_OFF)
     places = [one.place for one in explained]
@@ -210,7 +234,7 @@ def _relevance(score: Tensor, explained: list[_Explained], *, keep: bool) -> tup
     )
 
 
-class _Entries:
+class Entries:
     """The inputs on their way into the model: values to explain, and ids that look up values."""
 
     def __init__(self, one_pass: Pass) -> None:
@@ -238,14 +262,14 @@ class _Entries:
         self.lookups.check(bool(self.given))
         return output
 
-    def explained(self) -> list[_Explained]:
+    def explained(self) -> list[Explained]:
         """The values given, then those looked up."""
         of_ids = [one.leaf for one in self.lookups.found]
         is_of_ids = {id(leaf) for leaf in of_ids}
         leaves = [leaf for leaf in self.one_pass.leaves if id(leaf) not in is_of_ids]
         values = [*self.given, *of_ids]
         return [
-            _Explained(x.detach(), leaf, self.one_pass.share(x.detach(), inner=False))
+            Explained(x.detach(), leaf, self.one_pass.share(x.detach(), inner=False))
             for x, leaf in zip(values, [*leaves, *of_ids], strict=True)
         ]
 
@@ -267,7 +291,7 @@ class _Entries:
 
 
 def _of_modules(
-    at: str | Sequence[str], watched: dict[str, list[_Explained]], relevance: tuple[Tensor, ...]
+    at: str | Sequence[str], watched: dict[str, list[Explained]], relevance: tuple[Tensor, ...]
 ) -> Any:
     """Relevance by module: of one that ran several times, a tuple."""
     shares = iter(relevance)
@@ -281,10 +305,10 @@ def _of_modules(
 @contextmanager
 def _watch(
     model: Model, at: str | Sequence[str] | None, one_pass: Pass
-) -> Iterator[dict[str, list[_Explained]]]:
+) -> Iterator[dict[str, list[Explained]]]:
     """The outputs of inner modules, by path, as this thread's forward makes them."""
     paths = [at] if isinstance(at, str) else list(at or ())
-    watched: dict[str, list[_Explained]] = {path: [] for path in paths}
+    watched: dict[str, list[Explained]] = {path: [] for path in paths}
     modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
     for path in paths:
         if path not in modules:
@@ -305,7 +329,7 @@ def _watch(
 class _Watch:
     """A forward hook that notes the outputs of a module, in the thread that made it."""
 
-    def __init__(self, path: str, one_pass: Pass, watched: list[_Explained]) -> None:
+    def __init__(self, path: str, one_pass: Pass, watched: list[Explained]) -> None:
         self.path, self.one_pass, self.watched = path, one_pass, watched
         self.thread = get_ident()
 
@@ -321,4 +345,4 @@ class _Watch:
             # The model may overwrite the output: keep its value, and its place in the graph.
             place = torch.autograd.graph.get_gradient_edge(output)
             share = self.one_pass.share(output, inner=True)
-            self.watched.append(_Explained(output.detach().clone(), place, share))
+            self.watched.append(Explained(output.detach().clone(), place, share))

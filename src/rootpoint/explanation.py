@@ -135,7 +135,8 @@ class Explanation:
     def completeness_gap(self) -> Tensor | None:
         """output − baseline_output − Σ relevance of each sample, (B,); None if no sum is promised.
 
-        What numerical integration, sampling, biases or stabilizers left out.
+        What numerical integration, sampling, biases or stabilizers left out. Of graphs, whose nodes
+        are no samples, of all together, (1,).
         """
         if self.baseline_output is None:
             return None
@@ -144,6 +145,9 @@ class Explanation:
         batch = len(self.output)
         if isinstance(self.relevance, list):  # of texts: one tensor for the words of each
             total = self.output.new_tensor([float(r.sum()) for r in self.relevance])
+        elif any(len(r) != batch for r in tensors(self.relevance)):
+            total = sum(r.sum() for r in tensors(self.relevance))
+            return (self.output - self.baseline_output).sum()[None] - total
         else:
             total = sum(r.reshape(batch, -1).sum(1) for r in tensors(self.relevance))
         return self.output - self.baseline_output - total
