@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
@@ -44,6 +45,24 @@ def gradient(model: nn.Module) -> Run:
         return torch.autograd.grad(model(x)[:, 0].sum(), x)[0]
 
     return run
+
+
+@contextmanager
+def constant_norms(model: nn.Module, under: str = "") -> Iterator[None]:
+    """Layer norms under a path divide by a constant, as gradients see it; outputs are the same."""
+
+    def held(norm: nn.LayerNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        centred = inputs[0] - inputs[0].mean(-1, keepdim=True)
+        divisor = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt().detach()
+        return output.detach() + norm.weight * (centred - centred.detach()) / divisor
+
+    norms = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.LayerNorm)]
+    hooks = [norm.register_forward_hook(held) for name, norm in norms if name.startswith(under)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def seconds(runs: dict[str, Run], x: Tensor, repeats: int) -> dict[str, float]:

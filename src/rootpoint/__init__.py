@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         fit_generator,
         prototype,
     )
+    from rootpoint.similarity import Similarity, explain_similarity
     from rootpoint.target import contrast, next_token
 
 _WHERE = {
@@ -119,6 +120,7 @@ _WHERE = {
     "Selection": "evaluation.selection",
     "Sensitivity": "methods.gradient",
     "Shapley": "methods.shapley",
+    "Similarity": "similarity",
     "SmoothGrad": "methods.smoothgrad",
     "Taylor": "methods.taylor",
     "TreeShapley": "methods.tree_shapley",
@@ -131,6 +133,7 @@ _WHERE = {
     "data_sensitivity": "methods.gradient",
     "evaluate": "evaluation.evaluate",
     "evaluation": "",
+    "explain_similarity": "similarity",
     "fit_density": "prototypes",
     "fit_generator": "prototypes",
     "fit_parzen": "neuralize.parzen",
@@ -203,6 +206,7 @@ __all__ = [
     "Selection",
     "Sensitivity",
     "Shapley",
+    "Similarity",
     "SmoothGrad",
     "Taylor",
     "TreeShapley",
@@ -216,6 +220,7 @@ __all__ = [
     "evaluate",
     "evaluation",
     "explain",
+    "explain_similarity",
     "fit_density",
     "fit_generator",
     "fit_parzen",

@@ -27,27 +27,28 @@ def images() -> Tensor:
     return torch.randn(2, 3, 8, 8)
 
 
-class Prototypes(nn.Module):
-    """Scores by the distance to prototypes."""
+class Whitened(nn.Module):
+    """Scores by the solution of linear equations."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.prototypes = nn.Parameter(torch.randn(5, 144))
+        self.covariance = nn.Parameter(torch.eye(144))
 
     def forward(self, h: Tensor) -> Tensor:
-        d = torch.cdist(h, self.prototypes)
+        d = torch.linalg.solve(self.covariance, h.T).T
         return -d
 
 
 def test_an_unknown_operation_is_named_with_its_module_and_source_line() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(), Prototypes())).eval()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(), Whitened())).eval()
     with pytest.raises(UnsupportedOperationError) as caught:
         LRP()(model, images(), 1)
     message = str(caught.value)
-    assert "torch.cdist" in message
-    assert "1.1 (Prototypes)" in message
+    assert "no rule for torch.linalg.solve," in message
+    assert "a matrix is decomposed or inverted" in message
+    assert "1.1 (Whitened)" in message
     assert "test_refusals.py:" in message
-    assert "d = torch.cdist(h, self.prototypes)" in message
+    assert "d = torch.linalg.solve(self.covariance, h.T).T" in message
     assert "rootpoint.rule" in message
 
 
@@ -55,7 +56,7 @@ def test_an_unknown_operation_beside_the_path_is_none_of_ours() -> None:
     table = torch.randn(2, 4)
 
     def model(x: Tensor) -> Tensor:
-        scale = torch.cdist(table, torch.ones_like(table)).mean()
+        scale = torch.linalg.svdvals(table).mean()
         return CONV(x).mean((2, 3)) * scale
 
     assert LRP()(model, images(), 1).relevance.isfinite().all()
@@ -74,25 +75,51 @@ def tables() -> Iterator[None]:
 @pytest.mark.usefixtures("tables")
 def test_a_rule_can_bring_an_operation_of_its_own() -> None:
     def model(x: Tensor) -> Tensor:
-        return torch.logcumsumexp(CONV(x), 1).mean((2, 3))
+        return torch.linalg.matrix_exp(CONV(x)).mean((2, 3))
 
     x = images()
-    with pytest.raises(UnsupportedOperationError, match="logcumsumexp"):
+    with pytest.raises(UnsupportedOperationError, match="matrix_exp"):
         LRP()(model, x, 1)
 
-    @rp.rule("by-size", operation=torch.logcumsumexp)
+    @rp.rule("by-size", operation=torch.linalg.matrix_exp)
     def by_size(call: Call, m: Tensor, *, share: float = 1.0) -> Tensor:
         """R_i = share · R_j · z_j / a_j."""
         return share * m * call.output / call.input
 
     def held(x: Tensor) -> Tensor:
         h = CONV(x)
-        return (h * (torch.logcumsumexp(h, 1) / h).detach()).mean((2, 3))
+        return (h * (torch.linalg.matrix_exp(h) / h).detach()).mean((2, 3))
 
     e = LRP(composite="epsilon(epsilon=0.0)")(model, x, 1)
     expected = GradientTimesInput()(held, x, 1).relevance
     assert torch.allclose(e.relevance, expected, rtol=1e-10)
     assert str(by_size(share=0.5)) == "by-size(share=0.5)"
+
+
+REFUSED: dict[str, Any] = {
+    "decomposed or inverted": lambda h: torch.linalg.inv(h).sum((-2, -1)),
+    "relevance of complex numbers": lambda h: torch.fft.fft(h).abs().sum((-2, -1)),
+    "relevance of complex numbers is": lambda h: (h.to(torch.complex128) * 2).real.sum((-2, -1)),
+    "a loss: explain the scores before it": lambda h: F.cross_entropy(
+        h, torch.zeros(len(h), 6, 6, dtype=torch.long), reduction="none"
+    ).sum(-1),
+    "binary_cross_entropy.*a loss": lambda h: F.binary_cross_entropy(
+        h.sigmoid(), torch.ones_like(h), reduction="none"
+    ).sum((-2, -1)),
+    "only sums, means and extremes": lambda h: h.scatter_reduce(
+        1, torch.zeros(h.shape, dtype=torch.long), h, "prod"
+    ).sum((-2, -1)),
+    "where to sample": lambda h: torch.grid_sampler(h, h[:, :2, :2, :2], 0, 0, False).sum((-2, -1)),
+    "several operands": lambda h: torch.atan2(h, h).sum((-2, -1)),
+    "neither a sum nor a selection": lambda h: torch.gradient(h, dim=1)[0].sum((-2, -1)),
+    "with n=-1 inverts": lambda h: torch.linalg.matrix_power(h, -1).sum((-2, -1)),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_a_refusal_gives_its_reason(reason: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason):
+        LRP()(lambda x: REFUSED[reason](CONV(x)), images(), 1)
 
 
 # -- operations that cannot be seen --------------------------------------------------------------

@@ -118,6 +118,13 @@ class Composite:
         """Whether any entry may give this kind of operation a rule of its own."""
         return any(r.suits(kind) and w.meets_kind(kind) for w, r in self.entries)
 
+    def reads(self, kind: str) -> set[str]:
+        """What of "input" and "output" any rule that this kind may be given needs."""
+        rules = [r for w, r in self.entries if r.suits(kind) and w.meets_kind(kind)]
+        if kind in self.defaults:
+            rules.append(self.defaults[kind])
+        return {name for rule in rules for name in rule.reads}
+
     @property
     def exact(self) -> bool:
         """Whether zeros may carry relevance beyond the first linear map."""

@@ -257,7 +257,8 @@ class Propagation(TorchFunctionMode):
         return self._note(step, own, self._through(step, value, together))
 
     def _through(self, step: Step, value: Tensor, tensors: list[Tensor]) -> Tensor:
-        return Through.apply(step, self.weights, self.memory, value, *tensors)
+        reads = None if self.memory is None else self.composite.reads(step.kind)
+        return Through.apply(step, self.weights, self.memory, reads, value, *tensors)
 
     def _leaving(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
         """The tensors as operands of an operation that gives nothing to zeros."""

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_FAMILIES = ("fft", "linalg", "special")
+"""Modules of torch whose functions are called `linalg_inv` where they are met."""
+
 _CALLING_A_MODULE = nn.Module._call_impl.__code__
 
 
@@ -45,7 +48,8 @@ def public_name(function: Any) -> str:
     for space, members in spaces.items():
         if hasattr(members, name):
             return f"{space}.{name}"
-    return name
+    family = name.partition("_")[0]
+    return f"torch.{name.replace('_', '.', 1)}" if family in _FAMILIES else name
 
 
 def reaches(tensor: Tensor, leaves: list[Tensor]) -> bool:

@@ -117,7 +117,7 @@ def _product_of_factors(factors: Sequence[Tensor]) -> Tensor:
     return torch.einsum(f"{','.join(['...'] * len(factors))}->...", *factors)
 
 
-@writes_out(F.grouped_mm, torch._grouped_mm)
+@writes_out(F.grouped_mm, torch._grouped_mm)  # pyright: ignore[reportPrivateImportUsage]
 def _grouped_mm(
     mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Any = None, **_: Any
 ) -> Tensor:

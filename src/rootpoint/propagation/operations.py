@@ -84,7 +84,7 @@ _SIMPLE = {
         diagonal_copy expand_copy permute_copy select_copy slice_copy split_copy
         split_with_sizes_copy squeeze_copy t_copy transpose_copy unbind_copy unfold_copy
         unsqueeze_copy view_copy conj conj_physical resolve_conj resolve_neg as_strided diagflat
-        put select_scatter slice_scatter diagonal_scatter as_strided_scatter nan_to_num
+        put select_scatter slice_scatter diagonal_scatter nan_to_num
         max_unpool1d max_unpool2d max_unpool3d block_diag cartesian_prod combinations
         xpu ipu mtia pin_memory _autocast_to_full_precision _autocast_to_reduced_precision
     """,

@@ -7,6 +7,7 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rootpoint.propagation.composites import Composite
@@ -16,11 +17,16 @@ from rootpoint.propagation.step import Slot, Step
 _MATRIX_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "einsum"} | {
     *("ger", "vecdot", "kron", "tensordot"),
 }
+_ELEMENT_BY_ELEMENT = {*SUMS.split(), "mul", "multiply", "__rmul__", "neg", "negative"}
+
 _FILLING = {
     *("pad", "constant_pad_nd", "masked_fill", "masked_scatter", "where", "scatter"),
     *("index_put", "index_fill", "index_copy", "__setitem__", "fill_", "fill_diagonal_"),
 }
 """Operations that move data and bring values of their own."""
+
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+"""Layouts of sparse matrices: a product with one, as of a graph's edges, is LRP-0 for all rules."""
 
 _REDUCTIONS = ("scatter_reduce", "index_reduce", "segment_reduce")
 """Operations whose kind depends on the reduction they are called with."""
@@ -71,6 +77,7 @@ def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
         and name in _MATRIX_PRODUCTS
         and len(step.live) == 1
         and len(floating) == 2
+        and not any(t.is_sparse or t.layout in _COMPRESSED for t in tensors)
     ):
         step.kind = "dense"
         step.roles = (next(i for i in floating if i not in step.live), None)
@@ -88,7 +95,7 @@ def specify(step: Step, tensors: list[Tensor], *, entry: bool) -> None:
         step.kind = "maximum" if name in ("clamp", "clip", "clamp_min", "clamp_max") else "refused"
     if step.linear:
         step.persistent = isinstance(tensors[step.roles[0]], nn.Parameter)
-    elementwise = step.kind in ("scaling", "quotient", "batch-norm") or name in SUMS.split()
+    elementwise = step.kind in ("quotient", "batch-norm") or name in _ELEMENT_BY_ELEMENT
     if entry and len(step.live) == 1 and elementwise:
         step.kind = "shift"
 

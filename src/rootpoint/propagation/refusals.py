@@ -30,8 +30,7 @@ NO_RELEVANCE = {
         bitwise_and_ bitwise_left_shift bitwise_left_shift_ bitwise_not bitwise_not_ bitwise_or
         bitwise_or_ bitwise_right_shift bitwise_right_shift_ bitwise_xor bitwise_xor_ gcd gcd_ lcm
         lcm_ bool byte char int long short argmax argmin argsort argwhere nonzero nonzero_static
-        searchsorted bucketize bincount count_nonzero one_hot unravel_index histc histogram
-        histogramdd
+        searchsorted bucketize bincount count_nonzero one_hot unravel_index histc
     """,
     "random": "multinomial",
     "creation": "empty_like full_like ones_like zeros_like",
@@ -70,7 +69,7 @@ MET_AS_OTHERS = """
 
 _DECOMPOSED = "a matrix is decomposed or inverted: its factors have no share in the values"
 _COMPLEX = "relevance of complex numbers is not defined"
-_SPARSE = "sparse tensors: only torch.sparse.mm by a constant matrix has a rule"
+_SPARSE = "sparse tensors: only products of a constant sparse matrix have a rule"
 _QUANTIZED = "quantized tensors: explain the model in floating point"
 _LOSS = "a loss: explain the scores before it"
 _VENDOR = "a kernel of one vendor's backend: call the torch function that it stands for"
@@ -126,7 +125,7 @@ REFUSED = {
     _TRAINING: "fused_moving_avg_obs_fake_quant",
     _BY_CALLABLE: "apply_ map_ map2_",
     _STORAGE: "resize resize_ resize_as resize_as_ set_ slice_inverse",
-    _NO_SLOPE: "frexp gradient linalg_vander unique unique_consecutive",
+    _NO_SLOPE: "frexp gradient histogram histogramdd linalg_vander unique unique_consecutive",
 }
 """By reason: names that are refused where relevance arrives at them."""
 
@@ -158,8 +157,9 @@ def reason_of(function: Any) -> str:
     return _REFUSED.get(name) or IN_PARTS.get(name, "")
 
 
-def is_refused(function: Any) -> bool:
-    return getattr(function, "__name__", "") in _REFUSED
+def is_refused(function: types.FunctionType) -> bool:
+    """Whether a function written in Python is refused as a whole, not for what it calls."""
+    return function.__name__ in _REFUSED and function.__module__.startswith("torch.")
 
 
 def standing(function: Function) -> str:

@@ -55,6 +55,7 @@ class Through(torch.autograd.Function):
 
     value     the output; where it has a graph of its own (linear maps), rules may use its backward
     tensors   the operation's tensors, for the rule and to receive multipliers
+    reads     what any rule may need of its "input" and "output": memory keeps no more
     """
 
     @staticmethod
@@ -63,6 +64,7 @@ class Through(torch.autograd.Function):
         step: Step,
         weights: Weights,
         memory: Memory | None,
+        reads: Any,
         value: Tensor,
         *tensors: Tensor,
     ) -> Tensor:
@@ -71,8 +73,10 @@ class Through(torch.autograd.Function):
         if memory is None:  # traced by the compiler, which keeps values, not storages
             ctx.save_for_backward(value, *tensors)
             return value.clone()
-        ctx.output, ctx.tensors = memory.keep(value, output=True), tensors
-        ctx.live = [memory.keep(tensors[slot]) for slot in step.live]
+        kept = step.live if "input" in reads else ()
+        ctx.live = [(slot, memory.keep(tensors[slot])) for slot in kept]
+        ctx.tensors = [None if i in step.live else t for i, t in enumerate(tensors)]
+        ctx.output = memory.keep(value, output=True) if "output" in reads else None
         return value.detach()
 
     @staticmethod
@@ -81,19 +85,19 @@ class Through(torch.autograd.Function):
         if ctx.saved_tensors:
             output, *tensors = ctx.saved_tensors
         else:
-            output, tensors = ctx.output.value, list(ctx.tensors)
-            for slot, box in zip(step.live, ctx.live, strict=True):
+            output, tensors = ctx.output and ctx.output.value, list(ctx.tensors)
+            for slot, box in ctx.live:
                 tensors[slot] = box.value
         (m,) = multipliers
         if m is None:
-            return (None,) * (4 + len(tensors))
+            return (None,) * (5 + len(tensors))
         if ctx.saved_tensors:
             m = m.contiguous()  # traced gradients of matrix products view what autograd reshapes
         assert step.rule is not None
         call = Call(step, tensors, output, ctx.weights)
-        if _is_large(call) and not (step.rule.exact or step.rule.native):
-            return None, None, None, *_settle_each_sample(call, m)
-        return None, None, None, *_settle(call, step.rule(call, m))
+        if not (step.rule.exact or step.rule.native) and _is_large(call):
+            return None, None, None, None, *_settle_each_sample(call, m)
+        return None, None, None, None, *_settle(call, step.rule(call, m))
 
 
 def _is_large(call: Call) -> bool:

@@ -120,6 +120,21 @@ def _binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     return count.detach() * prob.detach()
 
 
+@writes_out(torch.as_strided_scatter, torch.Tensor.as_strided_scatter)
+def _as_strided_scatter(
+    input: Tensor,
+    src: Tensor,
+    size: Sequence[int],
+    stride: Sequence[int],
+    storage_offset: int | None = None,
+) -> Tensor:
+    """Values put at places; torch's own gradient of it is wrong (2.13: gradcheck fails)."""
+    places = torch.empty_strided(input.shape, input.stride(), dtype=torch.long, device=input.device)
+    places.copy_(torch.arange(input.numel(), device=input.device).reshape(input.shape))
+    offset = storage_offset or 0
+    return torch.put(input, places.as_strided(list(size), list(stride), offset), src)
+
+
 # -- convolutions by other names -------------------------------------------------------------------
 
 

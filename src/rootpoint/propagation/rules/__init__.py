@@ -26,6 +26,8 @@ RULES: dict[str, Callable[..., Rule]] = {}
 
 _FUNCTIONS: dict[str, Callable[..., Tensor | Back]] = {}
 
+READS = ("input", "output")
+
 DEFAULTS: dict[str, Rule] = {}
 """The rule of each kind of operation where a composite names none."""
 
@@ -37,6 +39,7 @@ class Rule:
     kinds   the kinds of operations it is made for; None: any
     exact   it may give relevance to inputs that are zero, which a multiplier cannot carry
     native  it does no more than scale what goes into the operation's own backward
+    reads   what it needs of "input" and "output": the rest is not kept for the way back
     """
 
     name: str
@@ -44,6 +47,7 @@ class Rule:
     kinds: tuple[str, ...] | None = None
     exact: bool = False
     native: bool = False
+    reads: tuple[str, ...] = READS
 
     def suits(self, kind: str) -> bool:
         return kind in self.kinds if self.kinds is not None else kind != "shift"
@@ -86,6 +90,7 @@ def rule(
     kinds: tuple[str, ...] | None = None,
     exact: bool = False,
     native: bool = False,
+    reads: tuple[str, ...] = READS,
     operation: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Tensor | Back]], Callable[..., Rule]]:
     """Register a function as the rule called `name`; its keyword arguments are the rule's options.
@@ -93,6 +98,7 @@ def rule(
     kinds       the kinds of operations it is made for; None: any
     exact       it may give relevance to inputs that are zero
     native      it does no more than scale what goes into the operation's own backward
+    reads       what it needs of "input" and "output": the rest is not kept for the way back
     operation   a torch function that has no rule yet: from now on it has this one
     """
 
@@ -111,7 +117,7 @@ def rule(
             for option, value in given.items():
                 _check_option(name, option, value, defaults[option])
             suited = (name,) if operation else kinds
-            return Rule(name, tuple(given.items()), suited, exact, native)
+            return Rule(name, tuple(given.items()), suited, exact, native, reads)
 
         RULES[name], _FUNCTIONS[name] = make, function
         if operation is not None:

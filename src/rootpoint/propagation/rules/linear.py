@@ -77,7 +77,7 @@ def _back(call: Call, s: Tensor, part: str, factor: float = 1.0) -> Tensor:
     return torch.where(call.input < 0, below, above)
 
 
-@rule("zero", kinds=LINEAR, native=True)
+@rule("zero", kinds=LINEAR, native=True, reads=())
 def zero(call: Call, m: Tensor) -> Back:
     """LRP-0: R_i = Σ_j z_ij / z_j · R_j; the bias absorbs its share.
 
@@ -87,7 +87,7 @@ def zero(call: Call, m: Tensor) -> Back:
     return Back(native=m)
 
 
-@rule("epsilon", kinds=LINEAR, native=True)
+@rule("epsilon", kinds=LINEAR, native=True, reads=("output",))
 def epsilon(call: Call, m: Tensor, *, epsilon: float = 1e-6) -> Back:
     """LRP-ε: R_i = Σ_j z_ij / (z_j + ε·sign z_j) · R_j; bias and ε absorb their shares.
 

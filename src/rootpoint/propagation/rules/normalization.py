@@ -11,7 +11,7 @@ from rootpoint.propagation.call import Call
 from rootpoint.propagation.rules import rule
 
 
-@rule("frozen-scale", kinds=("normalization",))
+@rule("frozen-scale", kinds=("normalization",), reads=("input",))
 def frozen_scale(call: Call, m: Tensor) -> Tensor:
     """The scale 1/σ counts as a constant: y = γ (x − mean x) / σ + β is linear; β absorbs.
 
