@@ -92,8 +92,8 @@ def main() -> None:
             f"""# Speed on transformers
 
 Made by `benchmarks/attention.py`: random weights, one sample, {TOKENS} tokens or 224 × 224
-pixels, one thread, medians of {chosen.runs} interleaved runs, PyTorch {torch.__version__}. Peak memory
-of tensors as a ratio to the gradient's.
+pixels, one thread, medians of {chosen.runs} interleaved runs, PyTorch {torch.__version__}. Peak
+memory of tensors as a ratio to the gradient's.
 
 | model | method | seconds | × gradient | bound | × memory |
 |---|---|---|---|---|---|

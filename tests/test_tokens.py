@@ -161,3 +161,9 @@ def _llama(attention: str) -> Any:
         attn_implementation=attention,
     )
     return LlamaForCausalLM(config).double().eval()
+
+
+def test_a_prediction_keeps_no_graph() -> None:
+    model = _llama("eager")
+    found = rp.explain(model, torch.tensor([[3, 1, 4]]), rp.next_token())
+    assert not found.prediction.logits.requires_grad

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from rootpoint.errors import InputError, UnsupportedModelError
 from rootpoint.explanation import Passes
@@ -109,7 +110,7 @@ def explain_backward(
                     else _of_modules(at, watched, relevance),
                     "output": score.detach(),
                     "target": resolved,
-                    "prediction": output.detach() if isinstance(output, Tensor) else output,
+                    "prediction": detached(output),
                     "passes": Passes(1, 1),
                 }
             )
@@ -127,6 +128,11 @@ def forward(
         with entries.lookups if entries.lookups.count else nullcontext():
             output = entries.run(model, given)
     return one_pass.settle(output), entries, watched
+
+
+def detached(output: Any) -> Any:
+    """The model's output without its graph, in the same structure."""
+    return tree_map_only(Tensor, Tensor.detach, output)
 
 
 def samples(inputs: Inputs, output: Any, target: Target) -> int:

@@ -54,7 +54,7 @@ class Walks(Method):
     ) -> list[Explanation]:
         import torch
 
-        from rootpoint.backward import forward, scored, shares
+        from rootpoint.backward import detached, forward, scored, shares
         from rootpoint.inputs import check_scores
         from rootpoint.propagation import Propagation, composite
         from rootpoint.target import scores
@@ -83,7 +83,7 @@ class Walks(Method):
                         relevance=entries.relevance(inputs, (nodes,)),
                         output=score.detach(),
                         target=resolved,
-                        prediction=output.detach() if isinstance(output, torch.Tensor) else output,
+                        prediction=detached(output),
                         inputs=inputs,
                         method=self,
                         passes=Passes(1, len(ends)),
