@@ -76,7 +76,9 @@ def judged(names: list[str]) -> list[str]:
     """What is evaluated of the named methods, or of all that explain networks."""
     known = rp.methods()
     if not names:
-        names = [name for name, method in known.items() if "estimator" not in method.needs]
+        names = [
+            name for name, method in known.items() if not {"estimator", "graph"} & set(method.needs)
+        ]
     return [text for name in names for text in VARIANTS.get(name, (name,))]
 
 

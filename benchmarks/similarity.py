@@ -5,7 +5,7 @@ one true partner. The similarity is the cosine of the bundled network's 1280 fea
 `features.13`, in 14 × 14 patches. Pairs are ranked by BiLRP, by the product of what each side alone
 is explained by, and by the cosine of the module's activations.
 
-    python benchmarks/similarity.py [--output docs/images/similarity.jpg]
+    python benchmarks/similarity.py [--output docs/images/similarity.jpg] [--composite NAME]
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ def stacked(pictures: list[Image.Image]) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path, help="file of the picture")
+    parser.add_argument("--composite", default="recommended")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -135,7 +136,7 @@ def main() -> None:
     phi = Features(model.module).eval()
     opened = {photo.name: open_photo(photo.path) for photo in photos()}
     x = torch.cat([model.tensor(photo) for photo in opened.values()])
-    explain = {"normalize": True, "at": AT, "pool": 1}
+    explain = {"normalize": True, "at": AT, "pool": 1, "composite": options.composite}
     mirror = rp.explain_similarity(phi, x, x.flip(3), **explain)
     crops = crop(x, 0), crop(x, SHIFT)
     shifted = rp.explain_similarity(phi, *crops, **explain)

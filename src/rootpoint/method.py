@@ -46,6 +46,7 @@ NEEDS = {
     "images": "inputs of the shape (B, C, H, W)",
     "data": "data to be fitted to first: `method.fit(model, data)`",
     "estimator": "a scikit-learn estimator instead of a network",
+    "graph": "a network over the nodes of a graph",
 }
 """What a method may need, beside a function from inputs to scores."""
 

@@ -209,3 +209,22 @@ def test_a_cache_written_in_place_passes_relevance_on() -> None:
     explanation = rp.explain(model, x, 0, composite="epsilon(epsilon=0)")
     torch.testing.assert_close(explanation.relevance, 2 * x)
     assert abs(explanation.balance.gap) < 1e-12
+
+
+def test_the_attention_of_a_graph_is_a_gate() -> None:
+    """A softmax over each node's edges, by scattering: with cp-lrp all goes to the messages."""
+    receivers, senders = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([0, 1, 1, 0, 2])
+
+    def model(x: Tensor) -> Tensor:
+        x = x[0]
+        scores = torch.tanh(x[senders] + x[receivers]).sum(1)
+        powers = (scores - scores.detach().max()).exp()
+        total = x.new_zeros(3).scatter_add(0, receivers, powers) + 1e-16
+        weights = powers / total[receivers]
+        messages = weights[:, None] * x[senders]
+        return x.new_zeros(3, 2).index_add(0, receivers, messages).sum().view(1, 1)
+
+    x = torch.randn(1, 3, 2, dtype=torch.float64)
+    explanation = rp.explain(model, x, 0, composite="cp-lrp(epsilon=0)")
+    torch.testing.assert_close(explanation.relevance.sum(), explanation.output[0])
+    assert abs(explanation.balance.gap) < 1e-12

@@ -77,7 +77,7 @@ def applicable(data: Path | None) -> tuple[str, ...]:
     """The methods for a network and a photo; the others are named on stderr, with the reason."""
     from rootpoint.method import NEEDS, methods
 
-    missing = {"estimator"} if data is not None else {"estimator", "data"}
+    missing = {"estimator", "graph"} | ({"data"} if data is None else set())
     lacking = {name: missing & set(cls.needs) for name, cls in methods().items()}
     for name, needs in lacking.items():
         for need in needs:

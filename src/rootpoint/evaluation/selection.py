@@ -175,7 +175,7 @@ def contestants() -> list[Method]:
     others = [
         cls()
         for name, cls in methods().items()
-        if name not in {"lrp", *DEAR} and not {"estimator", "data"} & set(cls.needs)
+        if name not in {"lrp", *DEAR} and not {"estimator", "graph", "data"} & set(cls.needs)
     ]
     return [*presets, *others]
 

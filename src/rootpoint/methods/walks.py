@@ -40,7 +40,7 @@ class Walks(Method):
 
     name: ClassVar[str] = "gnn-lrp"
     summary: ClassVar[str] = "Relevance of walks through a graph network (GNN-LRP)"
-    needs: ClassVar[tuple[str, ...]] = ("gradients",)
+    needs: ClassVar[tuple[str, ...]] = ("gradients", "graph")
     axioms: ClassVar[tuple[str, ...]] = ("conserving",)
     cost: ClassVar[str] = "1 forward; a backward through a layer per node · degree^(layers − 1)"
 

@@ -30,6 +30,7 @@ from rootpoint.propagation.introspection import (
 )
 from rootpoint.propagation.operations import Operation, operation_of
 from rootpoint.propagation.recognition import (
+    ADDING,
     BATCH_NORM,
     exponent_of,
     folded_tensors,
@@ -282,6 +283,8 @@ class Propagation(TorchFunctionMode):
         known = {i: self.facts[tensors[i]] for i in step.live}
         if step.kind == "quotient":
             signals = step.live[:1]
+            if all(f.powers for f in known.values()):  # the softmax of a graph's attention
+                step.operation = replace(step.operation, gate=True)
         else:
             gates = not self.composite.touches("product")
             signals = tuple(i for i, f in known.items() if not (f.scale or (gates and f.gate)))
@@ -342,7 +345,7 @@ class Propagation(TorchFunctionMode):
         if facts.version == tensor._version:
             return facts
         unknown = dict.fromkeys(("plain", "maker", "breadth", "exponent", "total"))
-        return replace(facts, nonneg=False, gate=False, scale=False, **unknown)
+        return replace(facts, nonneg=False, gate=False, scale=False, powers=False, **unknown)
 
     def _note(self, step: Step, tensors: list[Tensor], result: Any) -> Any:
         """Record what is known of the result."""
@@ -364,6 +367,7 @@ class Propagation(TorchFunctionMode):
             maps=maps,
             maker=step if step.linear else None,
             exponent=exponent_of(step, tensors),
+            powers=step.name == "exp" or (step.kind in ADDING and all(f.powers for f in known)),
             total=known[0].total if step.kind == "movement" else self._total(step, tensors),
         )
         outputs: list[Tensor] = []

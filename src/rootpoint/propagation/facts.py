@@ -28,6 +28,7 @@ class Facts:
     plain     of a linear map: its output before the rule, and its tensors, to fold batch-norm in
     breadth   how far its positive and negative changes since the reference go, added up
     exponent  it is exp of this tensor, of this version
+    powers    made of exponentials by moving and adding
     total     it is the sum of this tensor over these dimensions
     version   of the tensor when this was known
     """
@@ -43,6 +44,7 @@ class Facts:
     breadth: Tensor | None = None
     scale: bool = False
     exponent: tuple[Tensor, int] | None = None
+    powers: bool = False
     total: tuple[Tensor, tuple[int, ...]] | None = None
     version: int = 0
 

@@ -34,6 +34,9 @@ _REDUCTIONS = ("scatter_reduce", "index_reduce", "segment_reduce")
 _TOTALS = ("sum", "nansum", "sum_to_size", "cumsum", "fold", "trace")
 """Averages that do not divide by what they sum over."""
 
+ADDING = ("movement", "addition", "average", "shift")
+"""Kinds of which the results of exponentials are sums of exponentials."""
+
 _RECIPROCALS = ("rsqrt", "reciprocal")
 
 _STATISTICS = ("running_mean", "running_var", "weight", "bias")

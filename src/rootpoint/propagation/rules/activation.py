@@ -21,4 +21,4 @@ def passing(call: Call, m: Tensor) -> Tensor | Back:
     y = call.function(x)
     if any(call.step.exact):
         return Back(relevance=(nonzero(y) * m).sum_to_size(x.shape))
-    return (m * y / nonzero(x)).sum_to_size(x.shape)
+    return y.div_(x).masked_fill_(x == 0, 0).mul_(m).sum_to_size(x.shape)

@@ -15,9 +15,12 @@ from rootpoint.propagation.rules import rule
 def frozen_scale(call: Call, m: Tensor) -> Tensor:
     """The scale 1/σ counts as a constant: y = γ (x − mean x) / σ + β is linear; β absorbs.
 
-    Conserves but for β. Cost: a few elementwise passes.
+    Conserves but for β. As multipliers, of the layer norm: m_in = (c − mean c) / σ, c = γ m. Cost:
+    a few elementwise passes.
     Source: Ali et al. 2022, ICML; Achtibat et al. 2024, ICML.
     """
+    if call.step.name == "layer_norm":
+        return _layer(call, m)
     with torch.enable_grad():
         x = call.input.detach().requires_grad_()
         y = _FROZEN[call.step.name](x, call)
@@ -34,11 +37,13 @@ def _per_channel(y: Tensor, given: dict[str, Any]) -> Tensor:
     return y if gamma is None else y * gamma.reshape(-1, *[1] * (y.dim() - 2))
 
 
-def _layer(x: Tensor, call: Call) -> Tensor:
+def _layer(call: Call, m: Tensor) -> Tensor:
     given = call.step.bound(call.tensors, "input", "normalized_shape", "weight", "bias", "eps")
-    dims = tuple(range(-len(given["normalized_shape"]), 0))
-    y = _standardized(x, dims, given.get("eps", 1e-5))
-    return y if given.get("weight") is None else y * given["weight"]
+    shape = list(given["normalized_shape"])
+    _, _, scale = torch.native_layer_norm(call.input, shape, None, None, given.get("eps", 1e-5))
+    c = m if given.get("weight") is None else m * given["weight"]
+    centred = c - c.mean(tuple(range(-len(shape), 0)), keepdim=True)
+    return centred.mul_(scale)
 
 
 def _rms(x: Tensor, call: Call) -> Tensor:
@@ -69,4 +74,4 @@ def _instance(x: Tensor, call: Call) -> Tensor:
     return _per_channel(y, given)
 
 
-_FROZEN = {"layer_norm": _layer, "rms_norm": _rms, "group_norm": _group, "instance_norm": _instance}
+_FROZEN = {"rms_norm": _rms, "group_norm": _group, "instance_norm": _instance}
