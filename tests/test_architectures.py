@@ -12,8 +12,19 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
-HUGGING_FACE = "Bert DebertaV2 Bart Llama Mixtral Gemma2 Mamba2 T5 CLIP Wav2Vec2 Swin".split()
-TIMM = "vit_tiny_patch16_224 convnext_atto repvit_m0_9 efficientvit_b0".split()
+HUGGING_FACE = [
+    "Bert",
+    "DebertaV2",
+    "Bart",
+    "Llama",
+    "Mixtral",
+    "Gemma2",
+    "Mamba2",
+    "T5",
+    "CLIP",
+    "Wav2Vec2",
+]
+TIMM = ["vit_tiny_patch16_224", "convnext_atto", "repvit_m0_9", "efficientvit_b0"]
 NAMES = [f"Hugging Face {name}" for name in HUGGING_FACE] + [f"timm {name}" for name in TIMM]
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of how the libraries are written
