@@ -15,6 +15,7 @@ from rootpoint.models.mobilenet_v2 import MobileNetV2
 from rootpoint.models.squeezenet import SqueezeNet
 
 WEIGHTS = Path(models.__file__).parent / "weights"
+BUNDLED = ["mobilenet-v2", "squeezenet1.1", "digits"]
 PAIRS = [(MobileNetV2, "mobilenet_v2"), (SqueezeNet, "squeezenet1_1")]
 
 
@@ -30,7 +31,7 @@ def test_same_state_dict_and_outputs_as_torchvision(ours: type, theirs: str) -> 
     assert torch.allclose(network.double()(x), expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["mobilenet-v2", "squeezenet1.1"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_weights_say_where_they_come_from(name: str) -> None:
     with safe_open(WEIGHTS / f"{name}.safetensors", "pt") as file:
         about = json.loads(file.metadata()["about"])
@@ -47,14 +48,14 @@ def test_mobilenet_is_torchvisions_to_half_precision() -> None:
     assert about["sha256 of the source"].startswith("b0353104")
 
 
-@pytest.mark.parametrize("name", ["mobilenet-v2", "squeezenet1.1"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_loaded_in_float32_and_eval_mode(name: str) -> None:
     module = models.load(name).module
     assert not any(m.training for m in module.modules())
     assert {p.dtype for p in module.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", ["mobilenet-v2", "squeezenet1.1"])
+@pytest.mark.parametrize("name", BUNDLED)
 def test_rounding_the_kernels_to_half_precision_changes_nothing_more(name: str) -> None:
     module = models.load(name).module
     kernels = [p for p in module.parameters() if p.dim() > 1]
@@ -100,4 +101,5 @@ def test_bundled_files_are_small() -> None:
     sizes = {path.name: path.stat().st_size for path in WEIGHTS.glob("*.safetensors")}
     assert sizes["mobilenet-v2.safetensors"] < 7.5e6
     assert sizes["squeezenet1.1.safetensors"] < 2.6e6
-    assert len({hashlib.sha256((WEIGHTS / name).read_bytes()).digest() for name in sizes}) == 2
+    assert sizes["digits.safetensors"] < 1.3e5
+    assert len({hashlib.sha256((WEIGHTS / name).read_bytes()).digest() for name in sizes}) == 3

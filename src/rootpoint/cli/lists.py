@@ -58,7 +58,7 @@ def models(as_json: AsJson = False) -> None:
         [
             {
                 "model": card["name"],
-                "parameters": f"{card['parameters']:.1f} M" if card["parameters"] else "",
+                "parameters": f"{card['parameters']:.2g} M" if card["parameters"] else "",
                 "weights": card["source"],
                 "licence": card["licence"],
                 "extra": card["needs"],

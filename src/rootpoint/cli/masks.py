@@ -44,10 +44,13 @@ def mask_files(folder: Path, photos: Sequence[Path]) -> list[Path]:
 def mask(path: Path, photo: Path, size: tuple[int, int], preprocessing: Preprocessing) -> Tensor:
     """Where a mask is not black, cut and scaled as its photo is, (S, S), bool.
 
-    Raises InputError if it is no image, partly transparent, or of another size than its photo.
+    Raises InputError if it is no image, partly transparent, or of another size than its photo, or
+    if only the photo says how it is cut.
     """
     from torch import from_numpy
 
+    if preprocessing.by_content:
+        raise InputError(f"{path} does not fit: the model centres each drawing by its ink")
     image = open_photo(path)
     with Image.open(path) as stored:
         transparent = stored.has_transparency_data

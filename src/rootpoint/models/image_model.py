@@ -29,12 +29,12 @@ class ImageModel:
 
     @property
     def low(self) -> Tensor:
-        """The smallest value that a preprocessed photo can hold, (3, 1, 1)."""
+        """The smallest value that a preprocessed photo can hold, (C, 1, 1)."""
         return self.preprocessing.fed(0)
 
     @property
     def high(self) -> Tensor:
-        """The largest value that a preprocessed photo can hold, (3, 1, 1)."""
+        """The largest value that a preprocessed photo can hold, (C, 1, 1)."""
         return self.preprocessing.fed(1)
 
     def view(self, photo: Image) -> Image:
@@ -42,7 +42,7 @@ class ImageModel:
         return self.preprocessing.view(photo)
 
     def tensor(self, photo: Image) -> Tensor:
-        """What the network is fed: (1, 3, size, size), float32."""
+        """What the network is fed: (1, C, size, size), float32."""
         return self.preprocessing.tensor(photo)
 
     def target(self, text: str) -> int | Literal["predicted"]:

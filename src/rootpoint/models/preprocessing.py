@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,8 @@ class Preprocessing:
     mean, std       a pixel in [0, 1] is fed as (pixel − mean) / std
     interpolation   how pixels are resampled
     """
+
+    by_content: ClassVar[bool] = False  # whether what a photo shows says which part is seen
 
     size: int = 224
     resize: int = 256

@@ -82,7 +82,7 @@ def prototype(
     settings = {k: v for k, v in locals().items() if k not in ("model", "target")}
     classes = None
     if isinstance(model, ImageModel):
-        size, classes = (3, model.size, model.size), model.classes
+        size, classes = (len(model.low), model.size, model.size), model.classes
         target = _resolved(model, target)
         start = model.preprocessing.fed(0.5).expand(size) if start is None else start
         box = (model.low, model.high) if box is None else box
