@@ -450,7 +450,7 @@ def main() -> None:
     cases = [c for cases in CASES for c in cases() if arguments.only.lower() in c.name.lower()]
     rows, failed = [], {}
     with progress(len(cases), "explaining architectures") as done:
-        for count, case in enumerate(cases, start=1):
+        for case in cases:
             try:
                 rows.append(measured(case))
                 if arguments.output is None:
@@ -460,7 +460,7 @@ def main() -> None:
                 if arguments.output is None:
                     print(case.name, type(error).__name__, failed[case.name], flush=True)
             gc.collect()
-            done(count)
+            done()
     page = f"""# Architectures
 
 Made by `benchmarks/architectures.py`: {len(rows)} models with random weights, none of them changed,

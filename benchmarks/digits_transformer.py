@@ -234,10 +234,10 @@ def main() -> None:
     found = {name: [rank(m, digit, label) for m in models] for name, rank in RANKS.items()}
     values: dict[str, Values] = {}  # (models, 2, pictures)
     with progress(len(RANKS), "deleting patches") as done:
-        for count, (name, maps) in enumerate(found.items(), start=1):
+        for name, maps in found.items():
             pairs = zip(models, maps, strict=True)
             values[name] = np.stack([falls(m, digit, label, each) for m, each in pairs])
-            done(count)
+            done()
     logit, logp = ({name: each[:, i].mean(0) for name, each in values.items()} for i in (0, 1))
     page = f"""# The patches that a vision transformer reads
 

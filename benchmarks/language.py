@@ -136,10 +136,10 @@ def measured() -> tuple[dict[str, NDArray[np.float64]], Any, Any]:
     texts = sentences(tokenizer)
     found: dict[str, list[float]] = {name: [] for name in RANKS}
     with progress(len(texts), "explaining sentences") as done:
-        for count, ids in enumerate(texts, start=1):
+        for ids in texts:
             for name, rank in RANKS.items():
                 found[name].append(area(model, ids, rank(model, ids)))
-            done(count)
+            done()
     return {name: np.array(values) for name, values in found.items()}, model, tokenizer
 
 

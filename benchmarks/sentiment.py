@@ -225,12 +225,12 @@ def measured(model: Any, texts: Sequence[Tensor]) -> dict[str, dict[str, NDArray
     """By deletion and ranking, one value per sentence."""
     found: dict[str, dict[str, list[float]]] = {d: {r: [] for r in RANKS} for d in DELETIONS}
     with progress(len(texts), "explaining sentences") as done:
-        for count, ids in enumerate(texts, start=1):
+        for ids in texts:
             for name, rank in RANKS.items():
                 relevance = rank(model, ids)
                 for how, deletion in DELETIONS.items():
                     found[how][name].append(area(model, ids, relevance, deletion))
-            done(count)
+            done()
     return {how: {n: np.array(v) for n, v in each.items()} for how, each in found.items()}
 
 

@@ -9,7 +9,7 @@ import rich.console
 from rich.progress import Progress
 
 from rootpoint import progress as module
-from rootpoint.progress import progress
+from rootpoint.progress import listening, progress
 
 
 @pytest.fixture
@@ -75,3 +75,26 @@ def test_a_bar_ends_with_an_error_and_the_next_one_is_new(bars: list[Progress]) 
             fail()
     assert len(bars) == 2
     assert [lines(bar) for bar in bars] == [[], []]
+
+
+def test_a_listener_hears_of_the_outermost_progress() -> None:
+    heard: list[tuple[int, int]] = []
+    with listening(lambda done, total: heard.append((done, total))):
+        with progress(2, "outer") as outer:
+            with progress(9, "inner") as inner:
+                inner(4)
+            outer()
+        with progress(3, "next") as after:
+            after(3)
+    with progress(1, "unheard") as unheard:
+        unheard()
+    assert heard == [(1, 2), (3, 3)]
+
+
+def test_what_a_listener_raises_ends_the_work() -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), listening(stop), progress(2, "work") as advance:
+        advance()
+        raise AssertionError("went on")

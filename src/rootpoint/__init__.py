@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from rootpoint.methods.surrogate import LIME
     from rootpoint.methods.taylor import Taylor
     from rootpoint.methods.tree_shapley import TreeShapley
+    from rootpoint.methods.walks import GNNLRP
     from rootpoint.neuralize.gaussian_process import GaussianProcess
     from rootpoint.neuralize.parzen import Parzen, fit_parzen
     from rootpoint.perturbation.patch_gaussian import PatchGaussian, fit_patch_gaussian
@@ -93,6 +94,7 @@ _WHERE = {
     "GaussianMixture": "prototypes",
     "GaussianProcess": "neuralize.gaussian_process",
     "Generator": "prototypes",
+    "GNNLRP": "methods.walks",
     "GradCAM": "methods.cam",
     "Gradient": "methods.gradient",
     "GradientTimesInput": "methods.gradient",
@@ -159,6 +161,7 @@ _WHERE = {
 __all__ = [
     "CAM",
     "EBM",
+    "GNNLRP",
     "LIME",
     "LRP",
     "Balance",

@@ -15,6 +15,22 @@ PATIENCE = 2.0  # seconds before a bar appears
 
 _shown: ContextVar[Progress | None] = ContextVar("_shown", default=None)
 
+Listener = Callable[[int, int], None]
+_listener: ContextVar[Listener | None] = ContextVar("_listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell `listener` what is done, of how much, each time the outermost progress advances.
+
+    What it raises ends the work.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
 
 @contextmanager
 def progress(total: int, doing: str) -> Iterator[Callable[[int], None]]:
@@ -26,12 +42,16 @@ def progress(total: int, doing: str) -> Iterator[Callable[[int], None]]:
     from rich.progress import Progress
 
     console, started = Console(stderr=True), perf_counter()
+    listener = _listener.get()
+    _listener.set(None)  # inner progress is part of this one
     bar, task, done = _shown.get(), None, 0
     own = None
 
     def advance(units: int = 1) -> None:
         nonlocal bar, task, done, own
         done += units
+        if listener is not None:
+            listener(done, total)
         if not console.is_terminal or perf_counter() - started < PATIENCE:
             return
         if bar is None:
@@ -45,6 +65,7 @@ def progress(total: int, doing: str) -> Iterator[Callable[[int], None]]:
     try:
         yield advance
     finally:
+        _listener.set(listener)
         if bar is not None and task is not None:
             bar.remove_task(task)
         if own is not None:

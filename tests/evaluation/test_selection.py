@@ -416,6 +416,7 @@ def test_all_presets_and_all_quick_methods_compete_by_default() -> None:
     assert left_out == {
         "ebm",
         "evidence",
+        "gnn-lrp",
         "lime",
         "lrp",
         "meaningful-perturbation",
