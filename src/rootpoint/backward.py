@@ -38,6 +38,11 @@ class Pass(Protocol):
 
     leaves: list[Tensor]
 
+    @property
+    def scales(self) -> Sequence[float]:
+        """What to scale the score by on the way back, in turn until multipliers are finite."""
+        ...
+
     def enter(self, x: Tensor, *, raw: bool = True) -> Tensor:
         """An explained input as the model gets it; its leaf is appended to `leaves`.
 
@@ -47,6 +52,10 @@ class Pass(Protocol):
 
     def forward(self) -> AbstractContextManager[Any]:
         """The context in which the model runs."""
+        ...
+
+    def backward(self) -> AbstractContextManager[Any]:
+        """The context in which multipliers go back."""
         ...
 
     def settle(self, output: Any) -> Any:
@@ -64,12 +73,16 @@ class Plain:
 
     rule: Share
     leaves: list[Tensor] = field(default_factory=list)
+    scales: Sequence[float] = (1.0,)
 
     def enter(self, x: Tensor, *, raw: bool = True) -> Tensor:
         self.leaves.append(x.detach().clone().requires_grad_())
         return self.leaves[-1].clone()  # not a leaf: the model may overwrite it
 
     def forward(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def backward(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
     def settle(self, output: Any) -> Any:
@@ -102,7 +115,7 @@ def explain_backward(
         for position, target in enumerate(targets, start=1):
             score, resolved = scores(output, target, samples(inputs, output, target))
             check_scores(score)
-            relevance = shares(score, explained, keep=position < len(targets))
+            relevance = shares(score, explained, one_pass, keep=position < len(targets))
             found.append(
                 {
                     "relevance": entries.relevance(inputs, relevance)
@@ -201,6 +214,12 @@ def _run(model: Model, inputs: Inputs) -> Any:
     try:
         output = call(model, inputs)
     except RuntimeError as error:
+        if "Inference tensors cannot be saved" in str(error):
+            raise UnsupportedModelError(
+                "the model was made, or keeps tensors made, under torch.inference_mode(), through "
+                "which nothing can go back: make it outside, as copy.deepcopy(model) does, or "
+                "under torch.no_grad()"
+            ) from error
         if "numpy() on Tensor that requires grad" not in str(error):
             raise
         raise numpy from error
@@ -218,13 +237,16 @@ class Explained:
     share: Share
 
 
-def shares(score: Tensor, explained: list[Explained], *, keep: bool) -> tuple[Tensor, ...]:
+def shares(
+    score: Tensor, explained: list[Explained], one_pass: Pass, *, keep: bool
+) -> tuple[Tensor, ...]:
     """The relevance of each tensor. Raises UnsupportedModelError if the score depends on none."""
     if not score.requires_grad:
         raise UnsupportedModelError(_CUT_OFF)
     places = [one.place for one in explained]
     try:
-        multipliers = torch.autograd.grad(score.sum(), places, retain_graph=keep, allow_unused=True)
+        with one_pass.backward(), _without_autocast(score.device.type):
+            multipliers = _multipliers(score.sum(), places, one_pass.scales, keep=keep)
     except RuntimeError as error:
         if "modified by an inplace operation" not in str(error):
             raise
@@ -238,6 +260,29 @@ def shares(score: Tensor, explained: list[Explained], *, keep: bool) -> tuple[Te
         torch.zeros_like(one.value) if m is None else one.share(one.value, m)
         for one, m in zip(explained, multipliers, strict=True)
     )
+
+
+def _multipliers(
+    score: Tensor, places: list[Any], scales: Sequence[float], *, keep: bool
+) -> Sequence[Tensor | None]:
+    """The multipliers at these places, at the first scale of the score at which they are finite."""
+    if len(scales) == 1:
+        return torch.autograd.grad(score, places, retain_graph=keep, allow_unused=True)
+    found: list[Tensor | None] = []
+    for scale in scales:
+        begun = torch.full_like(score, scale)
+        again = keep or scale != scales[-1]
+        scaled = torch.autograd.grad(score, places, begun, retain_graph=again, allow_unused=True)
+        found = [None if m is None else m.float() / scale for m in scaled]
+        if all(m is None or m.isfinite().all() for m in found):
+            break
+    return found
+
+
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Each operation goes back in the dtypes that it ran in."""
+    autocast = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if autocast else nullcontext()
 
 
 class Entries:

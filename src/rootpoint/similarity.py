@@ -266,7 +266,7 @@ def _side(
         sides = []
         with progress(count, "going back from each output") as advance:
             for m, output in enumerate(outputs.unbind(1), start=1):
-                parts = shares(output, explained, keep=m < count)
+                parts = shares(output, explained, engine, keep=m < count)
                 relevance = _only(entries, inputs, parts) if at is None else parts[0]
                 side = Side(output, relevance[:, None], x, _extent(relevance, inputs, at))
                 sides.append(side if pool is None else side.pool(pool))

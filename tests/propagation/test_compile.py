@@ -12,6 +12,8 @@ from torch.nn import functional as F
 import rootpoint as rp
 from rootpoint import LRP
 from rootpoint.errors import InputError
+from rootpoint.method import methods
+from rootpoint.methods.propagating import Propagating
 from rootpoint.propagation import PRESETS
 
 # torch warns of its own doing while it traces.
@@ -62,6 +64,62 @@ def test_the_compiled_map_is_the_map(composite: str, backend: list[str]) -> None
     assert len(backend) == 1  # one graph: fullgraph=True
     assert torch.allclose(found.relevance, expected.relevance, rtol=1e-10, atol=1e-14)
     assert torch.allclose(found.output, expected.output)
+
+
+class Rectified(nn.Module):
+    """Convolutions, ReLUs in place and out of place, max-pooling, dense layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv, self.hidden, self.head = nn.Conv2d(4, 4, 3), nn.Linear(36, 6), nn.Linear(6, 5)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.max_pool2d(F.relu(self.norm(self.first(x)), inplace=True), 2)
+        h = torch.clamp(self.conv(F.pad(h, (0, 1, 0, 1))), min=0).flatten(1)
+        return self.head(F.leaky_relu(self.hidden(h)))
+
+
+METHODS = {
+    "lrp": rp.LRP,
+    "deep-taylor": rp.DeepTaylor,
+    "deconvnet": rp.DeconvNet,
+    "guided-backprop": rp.GuidedBackprop,
+    "contribution-propagation": rp.ContributionPropagation,
+    "contribution-propagation absorb": partial(rp.ContributionPropagation, bias="absorb"),
+    "excitation-backprop": rp.ExcitationBackprop,
+    "excitation-backprop contrast": partial(rp.ExcitationBackprop, contrast=True),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_by_propagation_compiles(name: str, backend: list[str]) -> None:
+    model, x = Rectified(), images()
+    expected = METHODS[name]()(model, x, [1, 3])
+    found = METHODS[name](compile=True)(model, x, [1, 3])
+    assert len(backend) == 1
+    assert torch.allclose(found.relevance, expected.relevance, rtol=1e-10, atol=1e-14)
+    assert torch.allclose(found.output, expected.output)
+
+
+def test_the_methods_above_are_all_that_can_be_compiled() -> None:
+    able = {name for name, method in methods().items() if issubclass(method, Propagating)}
+    assert able == {name.partition(" ")[0] for name in METHODS}
+
+
+@pytest.mark.parametrize("composite", ["epsilon-plus-flat", "attn-lrp"])
+def test_properties_of_the_input_compile(composite: str) -> None:
+    """`x.mT` and its like are functions too, which the compiler calls by other names."""
+    weight = torch.randn(3, 4)
+
+    def model(x: Tensor) -> Tensor:
+        return (F.relu(x.mT @ weight) + x.real.mT @ weight).mT.mean(2)
+
+    x = torch.randn(2, 3, 5)
+    expected = rp.explain(model, x, 1, composite=composite).relevance
+    found = rp.explain(model, x, 1, composite=composite, compile=True).relevance
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_bound_method_compiles_once_for_each_shape(backend: list[str]) -> None:

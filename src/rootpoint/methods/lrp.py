@@ -28,47 +28,8 @@ RECOMMENDED = "rootpoint_composite"
 """The attribute by which a network names the composite that explains it best."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Compilable(Propagating):
-    """A composite that can also run as one graph of torch.compile."""
-
-    compile: bool = parameter(False, "run forward and backward as one graph of torch.compile")
-
-    def prepare(self, model: Model) -> Any:
-        return {}, {}  # modified weights, and compiled models by the shapes of their inputs
-
-    def propagate(
-        self, model: Model, inputs: Inputs, targets: Sequence[Target], at: At, prepared: Any
-    ) -> list[dict[str, Any]]:
-        weights, graphs = prepared
-        if self.compile:
-            return self._run_compiled(model, inputs, targets, at, self.rules(), graphs)
-        return super().propagate(model, inputs, targets, at, weights)
-
-    def _run_compiled(
-        self,
-        model: Model,
-        inputs: Inputs,
-        targets: Sequence[Target],
-        at: At,
-        composite: Composite,
-        graphs: dict[Any, Any],
-    ) -> list[dict[str, Any]]:
-        from rootpoint.backward import explain_backward
-        from rootpoint.inputs import check, tensors
-        from rootpoint.propagation.replay import Compiled, compiled
-
-        if at is not None:
-            raise InputError("inner modules cannot be explained with compile: leave out `at`")
-        check(model, inputs)
-        key = tuple((tuple(x.shape), x.dtype, x.device) for x in tensors(inputs))
-        if key not in graphs:
-            graphs[key] = compiled(model, inputs, composite)
-        return explain_backward(graphs[key], inputs, targets, Compiled())
-
-
 @dataclass(frozen=True, eq=False)
-class LRP(Compilable):
+class LRP(Propagating):
     """Layer-wise relevance propagation: the score is shared backwards, layer by layer.
 
     composite   which rule where: a preset's name, perhaps with options
@@ -81,6 +42,10 @@ class LRP(Compilable):
                 its output) or a mask that broadcasts to it, {"layer4": [17, 203]}; on a command
                 line "layer4:17,203". Additive over the channels of a module; of several modules
                 relevance must pass all (Achtibat et al. 2023, Nat. Mach. Intell. 5:1006)
+    In models of 16 bits, and under autocast, rules compute in float32, multipliers go from one to
+    the next in the model's own dtypes, and relevance is float32. Models may recompute activations
+    (torch.utils.checkpoint.checkpoint with use_reentrant=False) to explain long inputs in less
+    memory: the map is the same.
     Conserves up to what biases and stabilizers absorb (`Explanation.balance`). `bind` keeps
     modified weights between calls. Cost: one forward and one backward, plus what the rules add:
     nothing for ε, half as much again for z⁺ and γ, as much again for αβ.
@@ -130,7 +95,7 @@ class LRP(Compilable):
 
 
 @dataclass(frozen=True, eq=False)
-class DeepTaylor(Compilable):
+class DeepTaylor(Propagating):
     """Deep Taylor decomposition: a Taylor expansion of each neuron's relevance at a root point.
 
     input     root point of the first layer: "box" for pixels between low and high, "embedding" for

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Walks(Method):
+class GNNLRP(Method):
     """GNN-LRP: how much each walk through the graph carries to the score.
 
     A walk (i, j, …, k) starts at node i of the input and passes node j behind the first layer, …,
@@ -75,9 +75,10 @@ class Walks(Method):
             for target in targets:
                 score, resolved = scores(output, target, scored(output, target))
                 check_scores(score)
-                ends = list(_ends(score, [*given, *places]))
+                with engine.backward():
+                    ends = list(_ends(score, [*given, *places]))
                 nodes = sum((carried for _, carried in ends), torch.zeros_like(given[0].value))
-                self._check(nodes, shares(score, given, keep=True)[0])
+                self._check(nodes, shares(score, given, engine, keep=True)[0])
                 found.append(
                     Explanation(
                         relevance=entries.relevance(inputs, (nodes,)),
@@ -137,9 +138,9 @@ def _ends(score: Tensor, chain: list[Explained]) -> Iterator[tuple[tuple[int, ..
     (m,) = torch.autograd.grad(score.sum(), [chain[-1].place], retain_graph=True)
     nodes = _nodes(m)
     with progress(len(nodes), "following walks") as done:
-        for count, node in enumerate(nodes, start=1):
+        for node in nodes:
             yield from _behind(chain, m, (node,))
-            done(count)
+            done()
 
 
 def _behind(

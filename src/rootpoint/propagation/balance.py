@@ -83,6 +83,10 @@ class Bookkeeping(Propagation):
 
     overwrites = False
 
+    @property
+    def scales(self) -> tuple[float, ...]:
+        return (1.0,)  # sums are taken on the way, once
+
     def __init__(self, composite: Composite, model: Any) -> None:
         super().__init__(composite, model)
         self._accounts: dict[int, _Account] = defaultdict(_Account)

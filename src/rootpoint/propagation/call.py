@@ -41,6 +41,15 @@ def state(t: Tensor) -> State:
     return t.data_ptr(), t._version, values.view(torch.uint8).numpy().tobytes()
 
 
+REDUCED = (torch.bfloat16, torch.float16)
+"""Dtypes of too few bits to compute relevance in."""
+
+
+def widened(t: Any) -> Any:
+    """A tensor of reduced precision in float32; anything else as it is."""
+    return t.float() if isinstance(t, Tensor) and t.dtype in REDUCED else t
+
+
 def nonzero(a: Tensor) -> Tensor:
     """The tensor with 1 in place of 0: relevance is `nonzero(a) · m` where zeros may carry it."""
     return a + (a == 0)
@@ -50,7 +59,8 @@ class Call:
     """One operation, met again on the way back.
 
     step             what is known of it
-    input, output    the activations a and z
+    input, output    the activations a and z, in float32 where the model's are in fewer bits
+    rounded          whether the output is rounded to such fewer bits
     reference        its tensors where the model's input is the baseline
     weight, bias     of a linear map, with the batch-norm behind it folded in
     """
@@ -59,8 +69,10 @@ class Call:
         self, step: Step, tensors: Sequence[Any], output: Tensor, weights: Weights
     ) -> None:
         self.step = step
-        self.tensors = tensors
-        self.output = output
+        self.given = tensors
+        self.tensors = tensors if step.rule and step.rule.native else [*map(widened, tensors)]
+        self.rounded = output is not None and output.dtype in REDUCED
+        self.output = widened(output)
         self.weights = weights
 
     @property
@@ -74,7 +86,7 @@ class Call:
             raise InputError(f"{self.step.rule} compares with a reference, which only deeplift has")
         tensors = list(self.tensors)
         for slot, value in zip(self.step.live, self.step.reference, strict=True):
-            tensors[slot] = value.expand_as(tensors[slot])
+            tensors[slot] = value.to(tensors[slot].dtype).expand_as(tensors[slot])
         return tensors
 
     def function(self, a: Tensor) -> Any:
@@ -95,6 +107,11 @@ class Call:
     def relevance(self, m: Tensor) -> Tensor:
         """R = z · m, the relevance at the output, from its multipliers."""
         return (nonzero(self.output) if any(self.step.exact) else self.output) * m
+
+    @property
+    def unrounded(self) -> Tensor:
+        """The output of a linear map, for differences: computed again if it is rounded."""
+        return self.run(self.input, self.weight, self.bias) if self.rounded else self.output
 
     # -- linear maps ---------------------------------------------------------------------------
 
@@ -130,7 +147,7 @@ class Call:
     def modified(self, name: Hashable, change: Callable[[Tensor], Tensor]) -> Tensor:
         """`change(weight)`, computed once for a parameter as long as it is not written to."""
         slots = [self.step.roles[0], *(s for s in self.step.norm or () if s >= 0)]
-        sources = [self.tensors[slot] for slot in slots]
+        sources = [self.given[slot] for slot in slots]
         if (
             torch.compiler.is_compiling()
             or not self.step.persistent

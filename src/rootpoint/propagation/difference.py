@@ -18,7 +18,7 @@ from rootpoint.errors import UnsupportedModelError
 from rootpoint.inputs import Inputs, Model, call, map_inputs
 from rootpoint.propagation import rules
 from rootpoint.propagation.breadth import breadth_of_map, pass_breadths
-from rootpoint.propagation.call import Call, State, Weights, state
+from rootpoint.propagation.call import Call, State, Weights, state, widened
 from rootpoint.propagation.composites import Composite, Where
 from rootpoint.propagation.engine import Propagation
 from rootpoint.propagation.operations import LINEAR, Operation
@@ -203,9 +203,9 @@ def _nothing(_: Any) -> Any:
 
 def refer(model: Model, reference: Inputs, composite: Composite) -> Reference:
     """The model at the reference. Cost: one forward, of which only what rules need is kept."""
-    engine = Reference(composite, model)
     dropped = saved_tensors_hooks(_nothing, _nothing)
     with torch.inference_mode(False), torch.enable_grad(), dropped:
+        engine = Reference(composite, model)
         with engine:
             output = call(model, map_inputs(engine.enter, reference))
         engine.settle(output)
@@ -214,6 +214,8 @@ def refer(model: Model, reference: Inputs, composite: Composite) -> Reference:
 
 class Difference(Comparing):
     """The pass at the input: multipliers by the slopes between it and the reference."""
+
+    repeatable = False  # operations are compared in their order
 
     def __init__(
         self, composite: Composite, model: Any, reference: Reference, weights: Weights
@@ -284,4 +286,4 @@ class Difference(Comparing):
     def share(self, value: Tensor, *, inner: bool) -> Callable[[Tensor, Tensor], Tensor]:
         """R = (x − x̃) · m."""
         origin = next(self.origins)
-        return lambda x, m: (x - origin) * m
+        return lambda x, m: self._checked((x - origin) * widened(m))

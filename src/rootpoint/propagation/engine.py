@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from rootpoint.errors import UnsupportedOperationError
-from rootpoint.propagation.call import Weights, nonzero
+from rootpoint.errors import UnsupportedModelError, UnsupportedOperationError
+from rootpoint.propagation.call import REDUCED, Weights, nonzero, widened
 from rootpoint.propagation.composites import Composite
 from rootpoint.propagation.facts import Facts, KnownTensors
 from rootpoint.propagation.introspection import (
@@ -38,18 +39,55 @@ from rootpoint.propagation.recognition import (
     is_gate,
     is_nonneg,
     is_scale,
+    leaves_zeros,
     out_of_place_form,
     runs_natively,
     specify,
     with_constants,
     zero_padding,
 )
+from rootpoint.propagation.recomputing import Recomputing
 from rootpoint.propagation.refusals import is_refused, reason_of
 from rootpoint.propagation.step import Slot, Step, collect, pack, unpack
-from rootpoint.propagation.through import Leave, Memory, Portion, Refuse, Same, Through
+from rootpoint.propagation.through import (
+    ByHooks,
+    Leave,
+    Memory,
+    Portion,
+    Refuse,
+    Same,
+    Through,
+    saving_hooks,
+)
 from rootpoint.propagation.written_out import IN_PLACE, WRITTEN_OUT
 
+_STRANGER = (
+    "its operand was computed from the input where operations cannot be seen: TorchScript, a C++ "
+    "extension, a function of autograd's, a view written to, as_subclass"
+)
+_REENTRANT = (
+    "its operand comes from a checkpoint in which operations cannot be seen: checkpoint with "
+    "use_reentrant=False"
+)
+_HOOKED = (
+    "its module has a full backward hook, which sees gradients where relevance goes back: remove "
+    "the hook"
+)
+
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
+
+
+def _only_looking(hook: Callable[[Tensor], Any]) -> Callable[[Tensor], None]:
+    """A hook of the model's on gradients, which must not change the relevance that it sees."""
+
+    def look(multiplier: Tensor) -> None:
+        if hook(multiplier.clone()) is not None:
+            raise UnsupportedModelError(
+                f"the model's hook {getattr(hook, '__name__', hook)} (Tensor.register_hook) "
+                "changes gradients, and would change relevance: remove the hook"
+            )
+
+    return look
 
 
 class Propagation(TorchFunctionMode):
@@ -60,6 +98,7 @@ class Propagation(TorchFunctionMode):
     weights     modified weights to reuse, see `Call.modified`
     """
 
+    repeatable = True  # operations may be met again, in parts (`Recomputing`)
     overwrites = True  # operations in place run in place where nothing stands against it
     remedy = (
         'Register one with @rootpoint.rule("...", operation={}), or explain what comes behind it '
@@ -78,6 +117,11 @@ class Propagation(TorchFunctionMode):
         self.leaves: list[Tensor] = []
         self.refused: list[UnsupportedOperationError] = []
         self.written: list[Any] = []  # the functions that were met as others
+        self.hooks = saving_hooks()  # of the caller's
+        self.recomputes = False  # the model saves by hooks of its own
+        self.overwritten = False  # some tensors were
+        self.copies = True  # are saved by such hooks, as they may be overwritten
+        self.coarse: set[torch.dtype] = set()  # the dtypes of few bits on the path
         named = model.named_modules() if isinstance(model, nn.Module) else ()
         self.paths = {id(module): name for name, module in named}
 
@@ -125,16 +169,33 @@ class Propagation(TorchFunctionMode):
     def forward(self) -> Propagation:
         return self
 
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Float16 reaches from 6e-8 to 65504 only: multipliers are moved to where it is finest."""
+        return (1024.0, 1.0, 1 / 1024) if torch.float16 in self.coarse else (1.0,)
+
+    def backward(self) -> AbstractContextManager[Any]:
+        return Recomputing(self) if self.recomputes else nullcontext()
+
     def share(self, value: Tensor, *, inner: bool) -> Callable[[Tensor, Tensor], Tensor]:
         """R = a · m, where zeros may carry relevance too (`nonzero`); of gradients, m itself."""
         if self.composite.carries == "gradient":
-            return lambda a, m: m
+            return lambda a, m: self._checked(widened(m))
         exact = True
         if inner:
             # No batch-norm is folded over an output that is explained: relevance passes through it.
             self.facts[value] = facts = replace(self.facts[value], plain=None)
             exact = self.composite.keeps_zeros(facts.depth)
-        return lambda a, m: (nonzero(a) if exact else a) * m
+        return lambda a, m: self._checked((nonzero(a) if exact else a) * widened(m))
+
+    def _checked(self, relevance: Tensor) -> Tensor:
+        """Raises UnsupportedModelError if multipliers went beyond a dtype of few bits."""
+        if self.coarse and not relevance.isfinite().all():
+            raise UnsupportedModelError(
+                "multipliers of this model overflow its dtype of 16 bits: explain it in bfloat16, "
+                "whose range is that of float32, or in float32, as model.float()"
+            )
+        return relevance
 
     @property
     def path(self) -> tuple[Step, ...]:
@@ -197,6 +258,7 @@ class Propagation(TorchFunctionMode):
     def _release(self, target: Tensor, *, by_relu: bool = False) -> None:
         if self.memory is not None:
             self.memory.release(target, by_relu=by_relu)
+            self.overwritten = True
 
     def _overwrite(self, target: Tensor, result: Tensor) -> Tensor:
         """The target of an operation in place, overwritten with the result."""
@@ -258,12 +320,15 @@ class Propagation(TorchFunctionMode):
         return self._note(step, own, self._through(step, value, together))
 
     def _through(self, step: Step, value: Tensor, tensors: list[Tensor]) -> Tensor:
-        reads = None if self.memory is None else self.composite.reads(step.kind)
-        return Through.apply(step, self.weights, self.memory, reads, value, *tensors)
+        reads = self.composite.reads(step.kind)
+        memory = self.memory
+        if memory is not None and saving_hooks() != self.hooks:
+            memory = ByHooks(self.copies)
+        return Through.apply(step, self.weights, memory, reads, value, *tensors)
 
     def _leaving(self, step: Step, tensors: list[Tensor]) -> list[Tensor]:
         """The tensors as operands of an operation that gives nothing to zeros."""
-        if not any(step.exact) or step.kind in ("movement", "maximum"):
+        if not leaves_zeros(step):
             return tensors
         exact = {slot for slot, exact in zip(step.live, step.exact, strict=True) if exact}
         return [Leave.apply(t) if i in exact else t for i, t in enumerate(tensors)]
@@ -337,6 +402,7 @@ class Propagation(TorchFunctionMode):
                 facts.maker.uses += 1
                 facts.maker.relu_uses += step.rectifies
         self.steps.append(step)
+        self.recomputes |= saving_hooks() != self.hooks
         return step
 
     def _facts(self, tensor: Tensor) -> Facts:
@@ -376,6 +442,8 @@ class Propagation(TorchFunctionMode):
             if out.requires_grad:
                 self.facts[out] = facts if len(outputs) == 1 else replace(facts)
                 self.facts[out].version = out._version
+                if out.dtype in REDUCED:
+                    self.coarse.add(out.dtype)
         step.shape = tuple(outputs[0].shape) if outputs else ()
         return result
 
@@ -436,6 +504,9 @@ class Propagation(TorchFunctionMode):
 
     def _unlisted(self, function: Any, args: Any, kwargs: Any) -> Any:
         """A function that is not in the table: piece by piece if it is written in Python."""
+        if function is Tensor.register_hook:
+            tensor, hook = args
+            return without_override_check(function)(tensor, _only_looking(hook))
         if isinstance(function, types.FunctionType) and not is_refused(function):
             with self:
                 return without_override_check(function)(*args, **kwargs)
@@ -464,11 +535,12 @@ class Propagation(TorchFunctionMode):
     def _refuse_stranger(self, function: Any, tensor: Tensor) -> None:
         """Raise if a tensor depends on the input by operations that were not met."""
         if reaches(tensor, self.leaves):
-            raise self._unsupported(
-                function,
-                "its operand was computed from the input where operations cannot be seen: "
-                "TorchScript, a C++ extension, a function of autograd's, a view written to",
-            )
+            node = tensor.grad_fn.name() if tensor.grad_fn is not None else ""
+            if node == "CheckpointFunctionBackward":
+                raise self._unsupported(function, _REENTRANT)
+            if node == "BackwardHookFunctionBackward":
+                raise self._unsupported(function, _HOOKED)
+            raise self._unsupported(function, f"{_STRANGER}; it comes from {node}")
 
     def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
         name = public_name(function)

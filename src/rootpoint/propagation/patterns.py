@@ -65,12 +65,12 @@ class Names:
 
     def __call__(self, met: Call) -> str:
         step = met.step
-        weight = self._names.get(_place(met.tensors[step.roles[0]]))
+        weight = self._names.get(_place(met.given[step.roles[0]]))
         if weight is None:
             return f"{step.module} {step.name} {step.index}".strip()
         if step.norm is None:
             return weight
-        mean = self._names.get(_place(met.tensors[step.norm[0]]))
+        mean = self._names.get(_place(met.given[step.norm[0]]))
         return f"{weight} + {mean or f'batch_norm {step.index}'}"
 
 
@@ -235,7 +235,8 @@ def _pass(model: Model, batch: Tensor, composite: Composite) -> int:
                 "there are no patterns; models that detach or run under torch.no_grad() hide theirs"
             )
         zeros = [torch.zeros_like(t) for t in ends]
-        torch.autograd.grad(ends, engine.leaves, zeros, allow_unused=True)
+        with engine.backward():
+            torch.autograd.grad(ends, engine.leaves, zeros, allow_unused=True)
     return len(batch)
 
 

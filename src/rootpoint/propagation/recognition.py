@@ -128,6 +128,11 @@ def runs_natively(step: Step, composite: Composite) -> bool:
     return step.kind in _NATIVE and not composite.touches(step.kind)
 
 
+def leaves_zeros(step: Step) -> bool:
+    """Whether operands of zero get nothing, though they may carry relevance elsewhere."""
+    return any(step.exact) and step.kind not in ("movement", "maximum")
+
+
 def has_own_graph(step: Step, composite: Composite) -> bool:
     """Whether the rule of this step may use the operation's own backward."""
     if composite.carries == "difference":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,16 @@ from torch import Tensor
 
 from rootpoint.errors import UnsupportedModelError
 from rootpoint.inputs import Inputs, Model
-from rootpoint.propagation.call import nonzero
+from rootpoint.propagation.call import nonzero, widened
 from rootpoint.propagation.composites import Composite
 from rootpoint.propagation.engine import Propagation
 from rootpoint.propagation.path import follow
-from rootpoint.propagation.recognition import folded_tensors, runs_natively, with_constants
+from rootpoint.propagation.recognition import (
+    folded_tensors,
+    leaves_zeros,
+    runs_natively,
+    with_constants,
+)
 from rootpoint.propagation.step import Step, collect
 from rootpoint.propagation.through import Portion
 from rootpoint.propagation.written_out import WRITTEN_OUT
@@ -102,7 +107,7 @@ class Replay(Propagation):
 
 def _acts(step: Step, composite: Composite) -> bool:
     """Whether a step does more than its operation."""
-    more = step.constant or any(step.exact) or step.kind == "attention"
+    more = step.constant or leaves_zeros(step) or step.kind == "attention"
     return bool(more) or not runs_natively(step, composite)
 
 
@@ -110,7 +115,9 @@ def _acts(step: Step, composite: Composite) -> bool:
 class Compiled:
     """A pass (`rootpoint.backward.Pass`) over a model that was compiled with its explanation."""
 
+    composite: Composite
     leaves: list[Tensor] = field(default_factory=list)
+    scales: Sequence[float] = (1.0,)
 
     def enter(self, x: Tensor, *, raw: bool = True) -> Tensor:
         self.leaves.append(x.detach().clone().requires_grad_())
@@ -125,8 +132,13 @@ class Compiled:
     def settle(self, output: Any) -> Any:
         return output
 
+    def backward(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
     def share(self, value: Tensor, *, inner: bool) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda a, m: nonzero(a) * m
+        if self.composite.carries == "gradient":
+            return lambda a, m: widened(m)
+        return lambda a, m: nonzero(a) * widened(m)
 
 
 def compiled(model: Model, inputs: Inputs, composite: Composite) -> Callable[..., Any]:
@@ -135,6 +147,11 @@ def compiled(model: Model, inputs: Inputs, composite: Composite) -> Callable[...
     Cost: one forward to meet the path, and the compilation, at the first call.
     """
     path = follow(model, inputs, composite)
+    if path.recomputes:
+        raise UnsupportedModelError(
+            "a model that recomputes activations (torch.utils.checkpoint) cannot be compiled with "
+            "its explanation: explain it without compile"
+        )
     if not WRITTEN_OUT.keys() >= set(path.written):
         raise UnsupportedModelError(
             "a softmax is written as exp(x) / exp(x).sum(), which cannot be compiled with its "

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
 import torch
 from torch import Tensor
 
-from rootpoint.propagation.call import Back, Call, Weights, nonzero
+from rootpoint.propagation.call import Back, Call, Weights, nonzero, widened
 from rootpoint.propagation.step import Step
 
 _LARGE = 1 << 22  # bytes: allocators give larger blocks back to the system, and get them slowly
+
+
+def saving_hooks() -> Any:
+    """The hooks, if any, by which autograd saves values now: of a checkpoint, or to the CPU."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Box:
@@ -50,11 +57,25 @@ class Memory:
                 box.value = box.value.clone()
 
 
+@dataclass(frozen=True)
+class ByHooks:
+    """In place of Memory: autograd saves values by hooks of the model's (`saving_hooks`).
+
+    copies   of them, as hooks may keep storages that are overwritten later
+    """
+
+    copies: bool
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        return tensor.clone() if self.copies else tensor
+
+
 class Through(torch.autograd.Function):
     """The operation's own output, with the way back of its rule.
 
     value     the output; where it has a graph of its own (linear maps), rules may use its backward
     tensors   the operation's tensors, for the rule and to receive multipliers
+    memory    where values are kept; None: with the compiler, which keeps values, not storages
     reads     what any rule may need of its "input" and "output": memory keeps no more
     """
 
@@ -63,16 +84,22 @@ class Through(torch.autograd.Function):
         ctx: Any,
         step: Step,
         weights: Weights,
-        memory: Memory | None,
+        memory: Memory | ByHooks | None,
         reads: Any,
         value: Tensor,
         *tensors: Tensor,
     ) -> Tensor:
         ctx.step, ctx.weights = step, weights
         ctx.set_materialize_grads(False)
-        if memory is None:  # traced by the compiler, which keeps values, not storages
+        if memory is None:
             ctx.save_for_backward(value, *tensors)
             return value.clone()
+        if isinstance(memory, ByHooks):
+            inputs: list[Tensor | None] = list(tensors)
+            for slot in step.live:
+                inputs[slot] = memory.keep(tensors[slot]) if "input" in reads else None
+            ctx.save_for_backward(memory.keep(value) if "output" in reads else None, *inputs)
+            return value.detach()
         kept = step.live if "input" in reads else ()
         ctx.live = [(slot, memory.keep(tensors[slot])) for slot in kept]
         ctx.tensors = [None if i in step.live else t for i, t in enumerate(tensors)]
@@ -82,8 +109,8 @@ class Through(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *multipliers: Tensor | None) -> Any:
         step: Step = ctx.step
-        if ctx.saved_tensors:
-            output, *tensors = ctx.saved_tensors
+        if saved := ctx.saved_tensors:
+            output, *tensors = saved
         else:
             output, tensors = ctx.output and ctx.output.value, list(ctx.tensors)
             for slot, box in ctx.live:
@@ -91,10 +118,10 @@ class Through(torch.autograd.Function):
         (m,) = multipliers
         if m is None:
             return (None,) * (5 + len(tensors))
-        if ctx.saved_tensors:
+        if saved:
             m = m.contiguous()  # traced gradients of matrix products view what autograd reshapes
         assert step.rule is not None
-        call = Call(step, tensors, output, ctx.weights)
+        m, call = widened(m), Call(step, tensors, output, ctx.weights)
         if not (step.rule.exact or step.rule.native) and _is_large(call):
             return None, None, None, None, *_settle_each_sample(call, m)
         return None, None, None, None, *_settle(call, step.rule(call, m))
@@ -114,9 +141,10 @@ def _settle_each_sample(call: Call, m: Tensor) -> list[Tensor | None]:
     step, results = call.step, []
     assert step.rule is not None
     for b in range(len(m)):
-        tensors = list(call.tensors)
-        tensors[step.live[0]] = call.input[b : b + 1]
-        sample = Call(step, tensors, call.output[b : b + 1], call.weights)
+        sample = copy(call)
+        sample.tensors = [*call.tensors]
+        sample.tensors[step.live[0]] = call.input[b : b + 1]
+        sample.output = call.output[b : b + 1]
         found = _settle(sample, step.rule(sample, m[b : b + 1]))
         if not results:
             results = [None if r is None else r.new_empty(len(m), *r.shape[1:]) for r in found]

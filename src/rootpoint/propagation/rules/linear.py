@@ -60,7 +60,7 @@ def _negative(call: Call, positive: Tensor, bias: str) -> Tensor:
     Lowered by the rounding of this difference, so that an empty side is not positive.
     """
     rounding = 8 * torch.finfo(positive.dtype).eps
-    negative = torch.sub(positive, call.output, alpha=1 + rounding)
+    negative = torch.sub(positive, call.unrounded, alpha=1 + rounding)
     b = None if _absorbs(bias) else _bias(call, negative)
     return negative if b is None else negative.add_(b * (1 + rounding) - rounding * b.abs())
 
@@ -192,7 +192,7 @@ def box(
     x = call.input
     low, high = _bound(low, x, torch.amin), _bound(high, x, torch.amax)
     low, high = low * call.taps, high * call.taps
-    z = call.output - call.sum([low, high], ("positive", "negative"), call.bias)
+    z = call.unrounded - call.sum([low, high], ("positive", "negative"), call.bias)
     s = share(call.relevance(m), z)
     whole, positive, negative = call.spread(s, ("whole", "positive", "negative"))
     return Back(relevance=x * whole - low * positive - high * negative)
