@@ -460,7 +460,7 @@ def main() -> None:
                 if arguments.output is None:
                     print(case.name, type(error).__name__, failed[case.name], flush=True)
             gc.collect()
-            done()
+            done(1)
     page = f"""# Architectures
 
 Made by `benchmarks/architectures.py`: {len(rows)} models with random weights, none of them changed,

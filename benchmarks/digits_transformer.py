@@ -237,7 +237,7 @@ def main() -> None:
         for name, maps in found.items():
             pairs = zip(models, maps, strict=True)
             values[name] = np.stack([falls(m, digit, label, each) for m, each in pairs])
-            done()
+            done(1)
     logit, logp = ({name: each[:, i].mean(0) for name, each in values.items()} for i in (0, 1))
     page = f"""# The patches that a vision transformer reads
 

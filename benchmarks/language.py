@@ -139,7 +139,7 @@ def measured() -> tuple[dict[str, NDArray[np.float64]], Any, Any]:
         for ids in texts:
             for name, rank in RANKS.items():
                 found[name].append(area(model, ids, rank(model, ids)))
-            done()
+            done(1)
     return {name: np.array(values) for name, values in found.items()}, model, tokenizer
 
 

@@ -230,7 +230,7 @@ def measured(model: Any, texts: Sequence[Tensor]) -> dict[str, dict[str, NDArray
                 relevance = rank(model, ids)
                 for how, deletion in DELETIONS.items():
                     found[how][name].append(area(model, ids, relevance, deletion))
-            done()
+            done(1)
     return {how: {n: np.array(v) for n, v in each.items()} for how, each in found.items()}
 
 

@@ -59,11 +59,6 @@ def check_model(model: Model) -> None:
         raise UnsupportedModelError(
             f"the model is a {type(model).__name__}, which cannot be called on tensors{remedy}"
         )
-    if hasattr(model, "_orig_mod"):
-        raise UnsupportedModelError(
-            "the model was compiled by torch.compile, which hides its operations: explain the "
-            "model itself, with compile=True"
-        )
     if isinstance(model, nn.Module):
         training = next((name for name, m in model.named_modules() if m.training), None)
         if training is not None:

@@ -188,11 +188,23 @@ def with_dictionary(x: Tensor) -> Any:
     return {"logits": plain(x), "none": None, "float": 1.0}
 
 
+def with_a_compiled_part() -> Model:
+    model = layers()
+    model[0] = torch.compile(model[0], backend="eager")
+    return model
+
+
+def compiled_as_a_whole() -> Model:
+    return torch.compile(layers(), backend="eager")
+
+
 RIGHT: dict[str, tuple[Callable[[], Model], Model]] = {
     "a column added to in place": (lambda: added_to_a_column, added_out_of_place),
     "a view scaled in place": (lambda: chunk_scaled_in_place, chunk_scaled),
     "control flow by values": (lambda: by_value, plain),
     "a loop": (lambda: looped, twice),
+    "a compiled part": (with_a_compiled_part, plain),
+    "compiled as a whole": (compiled_as_a_whole, plain),
     "tied weights": (tied, twice),
     "a layer used twice": (reused, twice),
     "a forward hook that changes values": (hook_on_values, doubled),
@@ -259,10 +271,24 @@ def changed_gradients(x: Tensor) -> Tensor:
     return last(h)
 
 
+def changed_node(x: Tensor) -> Tensor:
+    h = first(x)
+    assert h.grad_fn is not None
+    h.grad_fn.register_hook(lambda given, _: tuple(g if g is None else g * 5 for g in given))
+    return last(h)
+
+
 def backward_hook() -> Model:
     model = layers()
     model[2].register_full_backward_hook(lambda _m, given, _g: (given[0] * 5,))
     return model
+
+
+def quantized() -> Model:
+    model = torch.ao.quantization.quantize_dynamic(layers().float(), {nn.Linear}, torch.qint8)
+    for module in model.modules():
+        module.training = False  # its own layers begin in training mode
+    return lambda x: model(x.float())
 
 
 @dataclass
@@ -285,6 +311,7 @@ REFUSED: dict[str, tuple[Callable[[], Model], str]] = {
         lambda: lambda x: last(torch.func.grad(lambda h: first(h).square().sum())(x)),
         "no rule|does not depend",
     ),
+    "quantized weights": (quantized, "linear_dynamic"),
     "complex numbers": (lambda: lambda x: last(torch.fft.fft(first(x)).abs()), "complex"),
     "pairs as complex": (
         lambda: lambda x: torch.view_as_complex(first(x).reshape(-1, 3, 2)).abs(),
@@ -297,7 +324,8 @@ REFUSED: dict[str, tuple[Callable[[], Model], str]] = {
         "does not depend",
     ),
     "a hook that changes gradients": (lambda: changed_gradients, "hook"),
-    "a backward hook": (backward_hook, "hook"),
+    "a hook on a node that changes gradients": (lambda: changed_node, "grad_fn.*hooks"),
+    "a backward hook": (backward_hook, "full backward hook"),
     "traced": (lambda: torch.jit.trace(nn.Tanh().eval(), X), "TorchScript"),
     "numpy": (lambda: lambda x: plain(x).detach().numpy(), "numpy"),
     "a number": (lambda: lambda x: plain(x).sum().item(), "model|score|output"),
@@ -311,7 +339,7 @@ REFUSED: dict[str, tuple[Callable[[], Model], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:torch.quantize:UserWarning")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_explained_is_refused(name: str) -> None:
     make, message = REFUSED[name]

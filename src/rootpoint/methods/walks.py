@@ -140,7 +140,7 @@ def _ends(score: Tensor, chain: list[Explained]) -> Iterator[tuple[tuple[int, ..
     with progress(len(nodes), "following walks") as done:
         for node in nodes:
             yield from _behind(chain, m, (node,))
-            done()
+            done(1)
 
 
 def _behind(

@@ -206,7 +206,7 @@ def refer(model: Model, reference: Inputs, composite: Composite) -> Reference:
     dropped = saved_tensors_hooks(_nothing, _nothing)
     with torch.inference_mode(False), torch.enable_grad(), dropped:
         engine = Reference(composite, model)
-        with engine:
+        with engine.forward():
             output = call(model, map_inputs(engine.enter, reference))
         engine.settle(output)
     return engine

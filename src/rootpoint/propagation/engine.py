@@ -8,8 +8,8 @@ autograd carries multipliers from the explained score to the input: relevance is
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from rootpoint.propagation.introspection import (
     model_line,
     public_name,
     reaches,
+    uncompiled,
     without_override_check,
 )
 from rootpoint.propagation.operations import Operation, operation_of
@@ -69,10 +70,7 @@ _REENTRANT = (
     "its operand comes from a checkpoint in which operations cannot be seen: checkpoint with "
     "use_reentrant=False"
 )
-_HOOKED = (
-    "its module has a full backward hook, which sees gradients where relevance goes back: remove "
-    "the hook"
-)
+_GRAD_FN = vars(torch._C.TensorBase)["grad_fn"].__get__
 
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
 
@@ -166,8 +164,10 @@ class Propagation(TorchFunctionMode):
         exact = facts is not None and self.composite.keeps_zeros(facts.depth)
         return Leave.apply(output) if exact else output
 
-    def forward(self) -> Propagation:
-        return self
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        with uncompiled(), self:
+            yield
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -507,6 +507,8 @@ class Propagation(TorchFunctionMode):
         if function is Tensor.register_hook:
             tensor, hook = args
             return without_override_check(function)(tensor, _only_looking(hook))
+        if function == _GRAD_FN:
+            raise self._hooked("Tensor.grad_fn, by which hooks are set")
         if isinstance(function, types.FunctionType) and not is_refused(function):
             with self:
                 return without_override_check(function)(*args, **kwargs)
@@ -539,17 +541,28 @@ class Propagation(TorchFunctionMode):
             if node == "CheckpointFunctionBackward":
                 raise self._unsupported(function, _REENTRANT)
             if node == "BackwardHookFunctionBackward":
-                raise self._unsupported(function, _HOOKED)
+                raise self._hooked("a full backward hook of a module")
             raise self._unsupported(function, f"{_STRANGER}; it comes from {node}")
 
-    def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
-        name = public_name(function)
+    def _hooked(self, by: str) -> UnsupportedModelError:
+        return UnsupportedModelError(
+            f"the model uses {by}: hooks on gradients would see and change relevance instead\n"
+            f"  {self._place()}\n"
+            "  Remove the hook, or keep it off while the model is explained"
+        )
+
+    def _place(self) -> str:
+        """Where the model is, for messages."""
         module = calling_module()
         path = self.paths.get(id(module), "") if module is not None else ""
         kind = type(module).__name__ if module is not None else "a function"
+        return f"in {path or 'the model'} ({kind}), {model_line()}"
+
+    def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
+        name = public_name(function)
         return UnsupportedOperationError(
             f"no rule for {name}, on the path from the input to the explained output"
             f"{f' ({why})' if why else ''}\n"
-            f"  in {path or 'the model'} ({kind}), {model_line()}\n"
+            f"  {self._place()}\n"
             f"  {self.remedy.format(name)}"
         )

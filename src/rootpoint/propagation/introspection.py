@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 import types
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -21,6 +22,13 @@ _CALLING_A_MODULE = nn.Module._call_impl.__code__
 def is_passive(function: Any) -> bool:
     """Attribute access such as `x.data` or `x.grad_fn`, which computes nothing."""
     return getattr(function, "__name__", "") == "__get__"
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Where what the model compiled by torch.compile runs as it was written, to be met."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and its import takes seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 @cache

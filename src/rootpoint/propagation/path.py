@@ -26,7 +26,7 @@ def follow(model: Model, inputs: Inputs, composite: Composite) -> Propagation:
     check(model, inputs)
     engine = Propagation(composite, model)
     with torch.inference_mode(False), torch.enable_grad():
-        with engine:
+        with engine.forward():
             output = call(model, map_inputs(engine.enter, inputs))
         engine.settle(output)
     if engine.refused:

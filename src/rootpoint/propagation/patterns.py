@@ -224,7 +224,7 @@ def _pass(model: Model, batch: Tensor, composite: Composite) -> int:
     """One batch forward, and nothing but zeros back, to be led to every map on the path."""
     engine = Propagation(composite, model)
     with torch.inference_mode(False), torch.enable_grad():
-        with engine:
+        with engine.forward():
             output = call(model, engine.enter(batch))
         outputs: list[Tensor] = []
         collect(engine.settle(output), outputs)
