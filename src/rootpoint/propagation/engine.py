@@ -20,12 +20,11 @@ from torch.overrides import TorchFunctionMode
 from rootpoint.errors import UnsupportedModelError, UnsupportedOperationError
 from rootpoint.propagation.call import REDUCED, Weights, nonzero, widened
 from rootpoint.propagation.composites import Composite
+from rootpoint.propagation.exponentials import exponent_of, total_of, written_softmax
 from rootpoint.propagation.facts import Facts, KnownTensors
 from rootpoint.propagation.introspection import (
     calling_module,
     is_passive,
-    model_line,
-    public_name,
     reaches,
     uncompiled,
     without_override_check,
@@ -34,7 +33,6 @@ from rootpoint.propagation.operations import Operation, operation_of
 from rootpoint.propagation.recognition import (
     ADDING,
     BATCH_NORM,
-    exponent_of,
     folded_tensors,
     has_own_graph,
     is_gate,
@@ -48,8 +46,15 @@ from rootpoint.propagation.recognition import (
     zero_padding,
 )
 from rootpoint.propagation.recomputing import Recomputing
-from rootpoint.propagation.refusals import is_refused, reason_of
-from rootpoint.propagation.step import Slot, Step, collect, pack, unpack
+from rootpoint.propagation.refusals import (
+    hooked,
+    is_refused,
+    only_looking,
+    reason_of,
+    stranger,
+    unsupported,
+)
+from rootpoint.propagation.step import Step, collect, pack, unpack
 from rootpoint.propagation.through import (
     ByHooks,
     Leave,
@@ -62,30 +67,9 @@ from rootpoint.propagation.through import (
 )
 from rootpoint.propagation.written_out import IN_PLACE, WRITTEN_OUT
 
-_STRANGER = (
-    "its operand was computed from the input where operations cannot be seen: TorchScript, a C++ "
-    "extension, a function of autograd's, a view written to, as_subclass"
-)
-_REENTRANT = (
-    "its operand comes from a checkpoint in which operations cannot be seen: checkpoint with "
-    "use_reentrant=False"
-)
 _GRAD_FN = vars(torch._C.TensorBase)["grad_fn"].__get__
 
 _FOLDABLE = {"conv1d", "conv2d", "conv3d", "linear"}
-
-
-def _only_looking(hook: Callable[[Tensor], Any]) -> Callable[[Tensor], None]:
-    """A hook of the model's on gradients, which must not change the relevance that it sees."""
-
-    def look(multiplier: Tensor) -> None:
-        if hook(multiplier.clone()) is not None:
-            raise UnsupportedModelError(
-                f"the model's hook {getattr(hook, '__name__', hook)} (Tensor.register_hook) "
-                "changes gradients, and would change relevance: remove the hook"
-            )
-
-    return look
 
 
 class Propagation(TorchFunctionMode):
@@ -225,8 +209,10 @@ class Propagation(TorchFunctionMode):
             return self._write_over(function, functional, args, kwargs)
         if operation is None:
             return self._unlisted(function, args, kwargs)
-        if operation.kind == "quotient" and (softmax := self._written_softmax(packed, tensors)):
-            return self._write_out(function, softmax, args, kwargs)
+        if operation.kind == "quotient" and len(live) == 2:
+            softmax = written_softmax(packed, tensors, self._facts)
+            if softmax is not None:
+                return self._write_out(function, softmax, args, kwargs)
         if not torch.is_grad_enabled():
             if operation.functional is not None:
                 self._release(tensors[0])
@@ -434,7 +420,9 @@ class Propagation(TorchFunctionMode):
             maker=step if step.linear else None,
             exponent=exponent_of(step, tensors),
             powers=step.name == "exp" or (step.kind in ADDING and all(f.powers for f in known)),
-            total=known[0].total if step.kind == "movement" else self._total(step, tensors),
+            total=known[0].total
+            if step.kind == "movement"
+            else total_of(step, tensors, self._facts),
         )
         outputs: list[Tensor] = []
         collect(result, outputs)
@@ -478,37 +466,15 @@ class Propagation(TorchFunctionMode):
             raise self._unsupported(function, "its result is a constant: call it out of place")
         return self._overwrite(target, result)
 
-    def _total(self, step: Step, tensors: list[Tensor]) -> tuple[Tensor, tuple[int, ...]] | None:
-        """The exponential that a step sums over some of its dimensions, and these."""
-        operand = tensors[step.live[0]]
-        if step.name != "sum" or self._facts(operand).exponent is None:
-            return None
-        dim = step.bound(tensors, "input", "dim").get("dim")
-        dims = (dim,) if isinstance(dim, int) else tuple(dim or range(operand.dim()))
-        return operand, dims
-
-    def _written_softmax(self, packed: Any, tensors: list[Tensor]) -> Any:
-        """exp(x) / Σ exp(x) along one dimension is a softmax; None if a quotient is no such."""
-        if len(tensors) != 2 or any(self.facts.get(t) is None for t in tensors):
-            return None
-        (top, bottom), exponent = tensors, self._facts(tensors[0]).exponent
-        total = self._facts(bottom).total
-        if packed[0] != (Slot(0), Slot(1)) or exponent is None or total is None:
-            return None
-        x, version = exponent
-        if total[0] is not top or len(total[1]) != 1 or x._version != version or packed[1]:
-            return None
-        return lambda *_: torch.softmax(x, total[1][0])
-
     # -- what cannot be explained --------------------------------------------------------------
 
     def _unlisted(self, function: Any, args: Any, kwargs: Any) -> Any:
         """A function that is not in the table: piece by piece if it is written in Python."""
         if function is Tensor.register_hook:
             tensor, hook = args
-            return without_override_check(function)(tensor, _only_looking(hook))
+            return without_override_check(function)(tensor, only_looking(hook))
         if function == _GRAD_FN:
-            raise self._hooked("Tensor.grad_fn, by which hooks are set")
+            raise hooked("Tensor.grad_fn, by which hooks are set", self.paths)
         if isinstance(function, types.FunctionType) and not is_refused(function):
             with self:
                 return without_override_check(function)(*args, **kwargs)
@@ -536,33 +502,12 @@ class Propagation(TorchFunctionMode):
 
     def _refuse_stranger(self, function: Any, tensor: Tensor) -> None:
         """Raise if a tensor depends on the input by operations that were not met."""
-        if reaches(tensor, self.leaves):
-            node = tensor.grad_fn.name() if tensor.grad_fn is not None else ""
-            if node == "CheckpointFunctionBackward":
-                raise self._unsupported(function, _REENTRANT)
-            if node == "BackwardHookFunctionBackward":
-                raise self._hooked("a full backward hook of a module")
-            raise self._unsupported(function, f"{_STRANGER}; it comes from {node}")
-
-    def _hooked(self, by: str) -> UnsupportedModelError:
-        return UnsupportedModelError(
-            f"the model uses {by}: hooks on gradients would see and change relevance instead\n"
-            f"  {self._place()}\n"
-            "  Remove the hook, or keep it off while the model is explained"
-        )
-
-    def _place(self) -> str:
-        """Where the model is, for messages."""
-        module = calling_module()
-        path = self.paths.get(id(module), "") if module is not None else ""
-        kind = type(module).__name__ if module is not None else "a function"
-        return f"in {path or 'the model'} ({kind}), {model_line()}"
+        if not reaches(tensor, self.leaves):
+            return
+        node = tensor.grad_fn.name() if tensor.grad_fn is not None else ""
+        if node == "BackwardHookFunctionBackward":
+            raise hooked("a full backward hook of a module", self.paths)
+        raise self._unsupported(function, stranger(node))
 
     def _unsupported(self, function: Any, why: str) -> UnsupportedOperationError:
-        name = public_name(function)
-        return UnsupportedOperationError(
-            f"no rule for {name}, on the path from the input to the explained output"
-            f"{f' ({why})' if why else ''}\n"
-            f"  {self._place()}\n"
-            f"  {self.remedy.format(name)}"
-        )
+        return unsupported(function, why, self.paths, self.remedy)

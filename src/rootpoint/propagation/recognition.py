@@ -183,12 +183,6 @@ def is_scale(step: Step, inputs: bool) -> bool:
     return inputs and step.kind in ("movement", "scaling", "product", "shift")
 
 
-def exponent_of(step: Step, tensors: list[Tensor]) -> tuple[Tensor, int] | None:
-    """The x of exp(x), and its version."""
-    x = tensors[step.live[0]]
-    return (x, x._version) if step.name == "exp" else None
-
-
 def zero_padding(step: Step) -> tuple[int, ...]:
     """The zeros that this step puts around its input, as `torch.nn.functional.pad` counts them."""
     if step.name not in ("pad", "constant_pad_nd"):

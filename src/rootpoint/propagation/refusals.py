@@ -1,4 +1,5 @@
-"""What every torch function without a rule is: without relevance, met as others, or refused, why.
+"""What every torch function without a rule is: without relevance, met as others, or refused, why;
+and the errors that say so.
 
 Together with `operations.TABLE` and `written_out.WRITTEN_OUT` this classifies all functions that
 `torch.overrides` lists; a test fails on those of a new release that are nowhere (`standing`).
@@ -10,6 +11,10 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
+from rootpoint.errors import UnsupportedModelError, UnsupportedOperationError
+from rootpoint.propagation.introspection import calling_module, model_line, public_name
 from rootpoint.propagation.operations import operation_of
 from rootpoint.propagation.written_out import IN_PLACE, WRITTEN_OUT
 
@@ -179,3 +184,67 @@ def standing(function: Function) -> str:
         return "met as another"
     known = name in PIECE_BY_PIECE.split() and isinstance(function, types.FunctionType)
     return "piece by piece" if known else ""
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+
+def unsupported(
+    function: Function, why: str, paths: dict[int, str], remedy: str
+) -> UnsupportedOperationError:
+    """An operation on the path cannot be explained.
+
+    paths    of the model's modules, by their id
+    remedy   what to do about it, with {} for the function's name
+    """
+    name = public_name(function)
+    return UnsupportedOperationError(
+        f"no rule for {name}, on the path from the input to the explained output"
+        f"{f' ({why})' if why else ''}\n"
+        f"  {_place(paths)}\n"
+        f"  {remedy.format(name)}"
+    )
+
+
+def stranger(node: str) -> str:
+    """Why a tensor cannot be explained that this node of autograd's made unseen."""
+    if node == "CheckpointFunctionBackward":
+        return (
+            "its operand comes from a checkpoint in which operations cannot be seen: checkpoint "
+            "with use_reentrant=False"
+        )
+    return (
+        "its operand was computed from the input where operations cannot be seen: TorchScript, a "
+        "C++ extension, a function of autograd's, a view written to, as_subclass; it comes from "
+        f"{node}"
+    )
+
+
+def hooked(by: str, paths: dict[int, str]) -> UnsupportedModelError:
+    """The model changes gradients on their way, by this."""
+    return UnsupportedModelError(
+        f"the model uses {by}: hooks on gradients would see and change relevance instead\n"
+        f"  {_place(paths)}\n"
+        "  Remove the hook, or keep it off while the model is explained"
+    )
+
+
+def only_looking(hook: Callable[[Tensor], Any]) -> Callable[[Tensor], None]:
+    """A hook of the model's on gradients, which must not change the relevance that it sees."""
+
+    def look(multiplier: Tensor) -> None:
+        if hook(multiplier.clone()) is not None:
+            raise UnsupportedModelError(
+                f"the model's hook {getattr(hook, '__name__', hook)} (Tensor.register_hook) "
+                "changes gradients, and would change relevance: remove the hook"
+            )
+
+    return look
+
+
+def _place(paths: dict[int, str]) -> str:
+    """Where in the model the calling code is, for messages."""
+    module = calling_module()
+    path = paths.get(id(module), "") if module is not None else ""
+    kind = type(module).__name__ if module is not None else "a function"
+    return f"in {path or 'the model'} ({kind}), {model_line()}"
