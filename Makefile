@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check format bench clean
+.PHONY: help demo web test lint types check format bench clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | \
@@ -18,6 +18,9 @@ help:  ## show this list
 
 demo: $(VENV)/run.stamp  ## explain the bundled photos with the bundled network, into out/
 	@$(BIN)/rootpoint demo
+
+web: $(VENV)/web.stamp  ## open the interactive page in a browser
+	@$(BIN)/rootpoint serve --open
 
 test: $(VENV)/dev.stamp  ## run the tests (PYTEST_FLAGS="-k balance" for some of them)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(PYTEST_FLAGS)
@@ -53,10 +56,15 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	@$(INSTALL) --editable .
 	@touch $@
 
+$(VENV)/web.stamp: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing rootpoint and its page into $(VENV) (once, about a minute) ..." >&2
+	@$(INSTALL) --editable '.[web]'
+	@touch $@ $(VENV)/run.stamp
+
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing rootpoint and its tools into $(VENV) (once, a minute or two) ..." >&2
 	@$(INSTALL) --editable '.[dev]'
-	@touch $@ $(VENV)/run.stamp
+	@touch $@ $(VENV)/run.stamp $(VENV)/web.stamp
 
 $(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer with its venv module was found." \

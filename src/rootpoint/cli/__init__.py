@@ -13,7 +13,17 @@ from typing import Annotated
 import typer
 
 from rootpoint import __version__
-from rootpoint.cli import compare, demo, doctor, evaluate, explain, lists, prototype, select
+from rootpoint.cli import (
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    lists,
+    prototype,
+    select,
+    serve,
+)
 from rootpoint.cli.terminal import complain
 from rootpoint.errors import RootpointError
 
@@ -30,6 +40,7 @@ for command in (
     prototype.prototype,
     evaluate.evaluate,
     select.select,
+    serve.serve,
     lists.methods,
     lists.metrics,
     lists.models,

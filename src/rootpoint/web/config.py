@@ -1,0 +1,143 @@
+"""What is served: a TOML file of models, or the digits and the default model."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rootpoint.errors import InputError
+from rootpoint.models import DEFAULT
+from rootpoint.models.estimators import is_estimator
+
+Kind = Literal["digits", "image", "text", "table"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class ModelConfig(_Strict):
+    """One model.
+
+    name     as `rootpoint explain --model` takes it: "digits", "torchvision:resnet18",
+             "FILE.py:FACTORY", "FILE.skops"
+    title    what visitors read; the name, if left out
+    kind     what it reads; "digits" or "image", if left out
+    rows     of a table model: a CSV file of rows to choose from
+    trust    types that a skops file may hold, beyond those that skops trusts
+    queue    requests that may wait; more are refused
+    timeout  seconds that a request may take
+    batch    requests that are computed at once, at most
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    title: Annotated[str, Field(max_length=100)] = ""
+    kind: Kind = "image"
+    rows: Path | None = None
+    trust: tuple[str, ...] = ()
+    queue: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 64
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    batch: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_of_name(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("name") == "digits":
+            return {"kind": "digits", **given}
+        return given
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        if (self.kind == "digits") != (self.name == "digits"):
+            raise ValueError('kind "digits" is that of the model "digits", and of no other')
+        if self.kind == "table" and (self.rows is None or not is_estimator(self.name)):
+            raise ValueError('a table model needs name = "FILE.skops" and rows = "FILE.csv"')
+        if self.kind != "table" and self.rows is not None:
+            raise ValueError(f"rows are of a table model, not of kind {self.kind!r}")
+        if self.kind == "text" and not (is_estimator(self.name) or ".py:" in self.name):
+            raise ValueError('a text model needs name = "FILE.skops" or "FILE.py:FACTORY"')
+        if self.kind == "image" and is_estimator(self.name):
+            raise ValueError('a file of an estimator needs kind = "text" or "table"')
+        return self
+
+    @property
+    def shown(self) -> str:
+        return self.title or self.name
+
+
+class Config(_Strict):
+    """All that is served."""
+
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1, max_length=32)]
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Config:
+        names = [model.name for model in self.models]
+        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+            raise ValueError(f"two models are called {twice[0]!r}")
+        return self
+
+
+USUAL = Config(
+    models=(
+        ModelConfig(name="digits", title="Handwritten digits", timeout=20),
+        ModelConfig(name=DEFAULT, title="MobileNet V2, ImageNet", batch=4),
+    )
+)
+"""What is served without a file; its models are served with every file, too."""
+
+
+def read_config(path: str | Path | None = None) -> Config:
+    """What a TOML file says is served: tables [[models]], with the fields of `ModelConfig`.
+
+    Files that it names are looked for beside it. The digits and the default model are added if it
+    does not list them. Raises InputError, which names the file and the place in it.
+    """
+    if path is None:
+        return USUAL
+    path = Path(path).expanduser()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_said(error)}") from error
+    own = [_beside(model, path.parent) for model in config.models]
+    listed = {model.name for model in own}
+    return Config(models=(*own, *(model for model in USUAL.models if model.name not in listed)))
+
+
+def _beside(model: ModelConfig, folder: Path) -> ModelConfig:
+    """The model with files as they are seen from here."""
+    changes: dict[str, Any] = {}
+    if model.rows is not None:
+        changes["rows"] = folder / model.rows.expanduser()
+    if is_estimator(model.name) or ".py:" in model.name:
+        name, at, checkpoint = model.name.partition("@")
+        beside = f"{at}{folder / Path(checkpoint).expanduser()}" if checkpoint else at
+        changes |= {
+            "name": f"{folder / Path(name).expanduser()}{beside}",
+            "title": model.title or Path(name.partition(":")[0]).stem,
+        }
+    return model.model_copy(update=changes)
+
+
+def _said(error: ValidationError) -> str:
+    """The first thing that is wrong, and where: `models[1].queue: …`."""
+    first = error.errors()[0]
+    what = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    return f"{_place(first['loc'])}: {what}{given}"
+
+
+def _place(parts: Sequence[str | int]) -> str:
+    found = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
+    return found.removeprefix(".") or "the file"

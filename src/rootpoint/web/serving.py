@@ -1,0 +1,69 @@
+"""Start the page: what is served, to whom, and uvicorn with limits against slow visitors."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from threading import Timer
+
+import uvicorn
+
+from rootpoint.errors import InputError
+from rootpoint.web.app import create_app
+from rootpoint.web.config import read_config
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+CONNECTIONS = 256
+"""Visitors at once; more are answered 503 by uvicorn."""
+
+KEEP_ALIVE = 5
+"""Seconds that an idle connection is kept."""
+
+
+def run(
+    config: Path | None,
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    open_page: bool,
+    talk: Callable[[str], None],
+) -> None:
+    """Serve until interrupted; see `rootpoint serve`.
+
+    Raises InputError for a file that does not say what to serve, and for a taken address.
+    """
+    served = read_config(config)
+    if host not in LOOPBACK and not token:
+        token = secrets.token_urlsafe(24)
+    listening = _listen(host, port)
+    name = f"[{host}]" if ":" in host else host
+    url = f"http://{name}:{listening.getsockname()[1]}/" + (f"#token={token}" if token else "")
+    talk(f"open {url} (Ctrl+C stops)")
+    if open_page:
+        Timer(1.0, webbrowser.open, [url]).start()
+    settings = uvicorn.Config(
+        create_app(served, host=host, token=token),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=3,
+    )
+    uvicorn.Server(settings).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen at {host}, port {port}: {error.strerror or error}; choose another with "
+            "--port, or 0 for a free one"
+        ) from error

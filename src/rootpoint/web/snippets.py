@@ -1,0 +1,120 @@
+"""The lines of Python, and the command, that make the same explanation."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from rootpoint.web.requests import DrawingInput, Request, RowInput, SampleInput, TextInput
+
+if TYPE_CHECKING:
+    from rootpoint.web.config import ModelConfig
+
+
+def python(request: Request, config: ModelConfig) -> str:
+    """A script that makes the explanation; the picture is the file that `_file` names."""
+    lines = {"table": _table, "text": _text}.get(config.kind, _image)(request, config)
+    if request.erased is not None:
+        lines.append("# on the page, a part of the picture was erased by hand")
+    return "\n".join(lines) + "\n"
+
+
+def command(request: Request, config: ModelConfig) -> str | None:
+    """The command line; None if it has no way to say the same."""
+    if config.kind not in ("digits", "image") or request.rules or request.erased is not None:
+        return None
+    if isinstance(request.target, list):
+        return None
+    parts = ["rootpoint", "explain", _file(request), "--model", request.model]
+    parts += ["--target", str(request.target), "--method", request.method]
+    for name, value in request.parameters.items():
+        parts += ["--set", f"{name}={value}"]
+    return shlex.join(parts)
+
+
+def _image(request: Request, config: ModelConfig) -> list[str]:
+    return [
+        "import rootpoint as rp",
+        "from rootpoint.data import open_photo",
+        "from rootpoint.models import load",
+        "",
+        f"model = load({config.name!r})",
+        f"inputs = model.tensor(open_photo({_file(request)!r}))",
+        *_explaining(request, "model.module"),
+        'explanation.plot().save("explanation.png")',
+    ]
+
+
+def _text(request: Request, config: ModelConfig) -> list[str]:
+    assert isinstance(request.input, TextInput)
+    text = f"text = {request.input.text!r}"
+    if ".py:" not in config.name:
+        return [
+            *_estimator(config),
+            text,
+            "inputs = [text]",
+            *_explaining(request, "model"),
+            "print(list(zip(text.split(), explanation.relevance[0].tolist())))",
+        ]
+    path, _, factory = config.name.partition(".py:")
+    return [
+        "import runpy",
+        "",
+        "import rootpoint as rp",
+        "",
+        f"model, tokenizer, classes = runpy.run_path({path + '.py'!r})[{factory!r}]()",
+        text,
+        'inputs = tokenizer(text, return_tensors="pt")',
+        *_explaining(request, "model"),
+        "explanation.plot(names=tokenizer).save('explanation.png')",
+    ]
+
+
+def _table(request: Request, config: ModelConfig) -> list[str]:
+    assert isinstance(request.input, RowInput)
+    return [
+        "from rootpoint.data.tables import read_table",
+        *_estimator(config),
+        f"inputs = read_table({str(config.rows)!r})[:1]",
+        f"inputs.iloc[0] = {request.input.values!r}",
+        *_explaining(request, "model"),
+        'explanation.plot().save("explanation.png")',
+    ]
+
+
+def _estimator(config: ModelConfig) -> list[str]:
+    return [
+        "import rootpoint as rp",
+        "from rootpoint.models import load_estimator",
+        "",
+        f"model = rp.neuralize(load_estimator({config.name!r}, {list(config.trust)!r}))",
+    ]
+
+
+def _explaining(request: Request, model: str) -> list[str]:
+    """The call of the library, and what must be written before it."""
+    target = repr(request.target)
+    if isinstance(request.target, list):
+        target = f"rp.contrast({request.target[0]}, {request.target[1]})"
+    parameters = dict(request.parameters)
+    lines: list[str] = []
+    if request.rules:
+        chosen = parameters.pop("composite", "recommended")
+        lines = [
+            f"chosen = rp.LRP(composite={chosen!r}).chosen({model}).rules()",
+            *(
+                f"chosen = chosen.override(rp.Where(module={place!r}), rp.rules.read({rule!r}))"
+                for place, rule in request.rules.items()
+            ),
+        ]
+    given = [f"{name}={value!r}" for name, value in parameters.items()]
+    given += ["composite=chosen"] if request.rules else []
+    arguments = ", ".join([f"target={target}", f"method={request.method!r}", *given])
+    return [*lines, f"explanation = rp.explain({model}, inputs, {arguments})"]
+
+
+def _file(request: Request) -> str:
+    """The file that stands for the picture."""
+    if isinstance(request.input, SampleInput):
+        return f"{request.input.name}.jpg"
+    return "drawing.png" if isinstance(request.input, DrawingInput) else "photo.jpg"

@@ -1,0 +1,116 @@
+// Does the heatmap tell the truth? The score while what is relevant goes, for all cards.
+
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { postForLines } from "./client.js";
+import { number } from "./heatmap.js";
+
+const STEPS = 20;
+const WIDTH = 640;
+const HEIGHT = 300;
+const MARGIN = { left: 52, right: 16, top: 14, bottom: 40 };
+const ORDERS = {
+  morf: "Most relevant first",
+  lerf: "Least relevant first",
+};
+
+export function Challenge({ requests, names }) {
+  const [order, setOrder] = useState("morf");
+  const [curves, setCurves] = useState([]);
+  const [phase, setPhase] = useState("idle");
+  const [error, setError] = useState(null);
+  const running = useRef(null);
+  const asked = JSON.stringify(requests);
+  useEffect(() => {
+    setCurves([]);
+    setPhase("idle");
+    return () => running.current?.abort();
+  }, [asked, order]);
+
+  const run = async () => {
+    running.current?.abort();
+    const controller = new AbortController();
+    running.current = controller;
+    const points = requests.map(() => []);
+    setPhase("running");
+    setError(null);
+    const body = { requests, steps: STEPS, order };
+    try {
+      for await (const line of postForLines("/api/curve", body, controller.signal)) {
+        if (line.event === "point") points[line.card].push([line.gone, line.score]);
+        setCurves(points.map((one) => [...one]));
+      }
+      setPhase("done");
+    } catch (problem) {
+      if (problem.name === "AbortError") return;
+      setError(problem.message);
+      setPhase("idle");
+    }
+  };
+  return html`<div class="challenge">
+    <p>
+      Squares of the picture go, in the order of their relevance. Where a heatmap is right, the
+      score falls at once when the most relevant go first, and holds when they go last.
+    </p>
+    <div class="row">
+      <label class="field inline">
+        <span>Order</span>
+        <select id="order" value=${order} onChange=${(event) => setOrder(event.target.value)}>
+          ${Object.entries(ORDERS).map(([k, text]) => html`<option value=${k}>${text}</option>`)}
+        </select>
+      </label>
+      <button type="button" id="flip" class="main" disabled=${!requests.length}
+        onClick=${phase === "running" ? () => (running.current.abort(), setPhase("idle")) : run}>
+        ${phase === "running" ? "Stop" : "Draw the curves"}
+      </button>
+      <span class="quiet" role="status" id="flip-state">
+        ${phase === "running" ? "Computing …" : phase === "done" ? "Complete." : ""}
+      </span>
+    </div>
+    ${error && html`<p role="alert" class="problem">${error}</p>`}
+    <${Chart} curves=${curves} names=${names} />
+    <ul class="names">
+      ${names.map((name, i) => html`<li><span class=${`key line${i}`}></span> ${name}</li>`)}
+    </ul>
+  </div>`;
+}
+
+function Chart({ curves, names }) {
+  const scores = curves.flat().map(([, score]) => score);
+  const [low, high] = bounds(scores);
+  const x = (share) => MARGIN.left + share * (WIDTH - MARGIN.left - MARGIN.right);
+  const y = (score) =>
+    MARGIN.top + ((high - score) / (high - low)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
+  const ticks = [0, 1, 2, 3, 4].map((k) => low + (k * (high - low)) / 4);
+  return html`<svg class="chart" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img"
+    aria-label=${described(curves, names)}>
+    ${ticks.map(
+      (tick) => html`<line class="grid" x1=${x(0)} x2=${x(1)} y1=${y(tick)} y2=${y(tick)} />
+        <text x=${MARGIN.left - 8} y=${y(tick) + 4} text-anchor="end">
+          ${scores.length ? number(Number(tick.toPrecision(3))) : ""}
+        </text>`,
+    )}
+    ${[0, 0.25, 0.5, 0.75, 1].map(
+      (share) => html`<text x=${x(share)} y=${HEIGHT - 20} text-anchor="middle">
+        ${100 * share} %
+      </text>`,
+    )}
+    <text x=${x(0.5)} y=${HEIGHT - 4} text-anchor="middle">of the picture gone</text>
+    ${curves.map(
+      (points, i) => html`<polyline class=${`curve line${i}`}
+        points=${points.map(([share, score]) => `${x(share)},${y(score)}`).join(" ")} />`,
+    )}
+  </svg>`;
+}
+
+function bounds(scores) {
+  if (!scores.length) return [0, 1];
+  const [low, high] = [Math.min(0, ...scores), Math.max(...scores)];
+  return high > low ? [low, high] : [low, low + 1];
+}
+
+function described(curves, names) {
+  const ends = curves
+    .filter((points) => points.length)
+    .map((points, i) => `${names[i]}: from ${number(points[0][1])} to ${number(points.at(-1)[1])}`);
+  return ends.length ? `Curves of the score. ${ends.join("; ")}` : "No curve drawn yet";
+}

@@ -1,0 +1,206 @@
+"""The page in a real browser: Debian's Chromium, without a window."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (on Debian: apt install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    """The page, opened; at the end it must not have complained, nor asked anybody else."""
+    yield from _opened(browser, server, 1280, 900)
+
+
+@pytest.fixture
+def phone(browser: Browser, server: str) -> Iterator[Page]:
+    yield from _opened(browser, server, 375, 800)
+
+
+def _opened(browser: Browser, server: str, width: int, height: int) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": width, "height": height})
+    page = context.new_page()
+    complaints: list[str] = []
+    strangers: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type in _BAD else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request", lambda r: None if r.url.startswith(_OWN(server)) else strangers.append(r.url)
+    )
+    page.goto(server)
+    page.wait_for_selector(".heatmap canvas")
+    yield page
+    context.close()
+    assert complaints == []
+    assert strangers == []
+
+
+_BAD = ("error", "warning")
+
+
+def _OWN(server: str) -> tuple[str, ...]:
+    return server, "data:", "blob:"
+
+
+def draw_one(page: Page) -> None:
+    page.get_by_role("button", name="Clear").click()
+    box = page.locator("#drawing").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + box["height"] * 0.6, steps=12)
+    page.mouse.up()
+
+
+def painted(page: Page) -> bytes:
+    """The pixels of the first card's map."""
+    return page.locator(".card .heatmap canvas").first.screenshot()
+
+
+def test_a_drawn_digit_is_read_and_its_heatmap_painted(page: Page) -> None:
+    before = painted(page)
+    draw_one(page)
+    expect(page.locator("#explained")).to_have_text("Explained: 1")
+    assert painted(page) != before
+    assert (
+        len(set(Image.open(io.BytesIO(painted(page))).convert("RGB").getcolors(1 << 20) or ())) > 50
+    )
+
+
+def test_a_dropped_photo_is_named_and_explained(page: Page, tmp_path: Path) -> None:
+    from rootpoint import data
+
+    (cup,) = [photo for photo in data.photos() if photo.name == "coffee"]
+    page.click("#input-image")
+    expect(page.locator("#explained")).to_contain_text("cat")
+    page.set_input_files("#file", str(cup.path))
+    expect(page.locator(".class").first).to_contain_text("espresso")
+    expect(page.locator("#explained")).to_contain_text("espresso")
+
+
+def test_two_methods_are_compared(page: Page) -> None:
+    cards = page.locator(".card")
+    count = cards.count()
+    page.click(".add")
+    expect(cards).to_have_count(count + 1)
+    cards.last.locator(".method").select_option("sensitivity")
+    expect(cards.last.locator(".score")).to_be_visible()
+    assert cards.first.locator(".score").inner_text() == cards.last.locator(".score").inner_text()
+
+
+def test_a_parameter_changes_the_heatmap(page: Page) -> None:
+    before = painted(page)
+    page.locator(".card").first.locator("[name=composite]").select_option("epsilon")
+    page.wait_for_function(
+        "before => document.querySelector('.card .gap').innerText !== before",
+        arg=page.locator(".card .gap").first.inner_text(),
+    )
+    assert painted(page) != before
+
+
+def test_a_class_and_a_contrast_are_chosen_by_click(page: Page) -> None:
+    draw_one(page)
+    expect(page.locator("#explained")).to_have_text("Explained: 1")
+    page.locator(".class").nth(1).click()
+    expect(page.locator("#explained")).not_to_have_text("Explained: 1")
+    page.locator(".versus").first.click()
+    expect(page.locator("#explained")).to_contain_text("rather than")
+
+
+def test_curves_draw_themselves_to_the_end(page: Page) -> None:
+    page.click("#deeper-challenge")
+    page.click("#flip")
+    expect(page.locator("#flip-state")).to_have_text("Complete.", timeout=20_000)
+
+
+def test_downloads_are_what_they_say(page: Page, tmp_path: Path) -> None:
+    page.click("#deeper-take")
+
+    def downloaded(kind: str) -> bytes:
+        with page.expect_download() as waiting:
+            page.click(f".take button:text-is('{kind}')")
+        path = tmp_path / kind
+        waiting.value.save_as(path)
+        return path.read_bytes()
+
+    assert Image.open(io.BytesIO(downloaded("PNG"))).width >= 28
+    assert downloaded("SVG").lstrip().startswith(b"<svg")
+    archive = downloaded("NPZ")
+    assert zipfile.ZipFile(io.BytesIO(archive)).testzip() is None
+    assert np.load(io.BytesIO(archive))["relevance"].shape[-2:] == (28, 28)
+    assert "relevance" in json.loads(downloaded("JSON"))
+
+
+def test_all_is_done_by_keys(page: Page) -> None:
+    page.get_by_role("button", name="Clear").focus()
+    page.keyboard.press("Enter")
+    page.focus("#drawing")
+    for _ in range(8):
+        page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
+    for _ in range(18):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    expect(page.locator("#explained")).to_have_text("Explained: 1")
+    page.focus("#input-digits")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#explained")).to_contain_text("cat")
+
+
+def test_a_link_restores_the_view(page: Page) -> None:
+    draw_one(page)
+    expect(page.locator("#explained")).to_have_text("Explained: 1")
+    page.click(".add")
+    page.wait_for_timeout(500)
+    count = page.locator(".card").count()
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.locator("#explained")).to_have_text("Explained: 1")
+    expect(other.locator(".card")).to_have_count(count)
+
+
+def test_a_phone_shows_all_in_its_width(phone: Page) -> None:
+    for kind in ("digits", "image"):
+        phone.click(f"#input-{kind}")
+        phone.wait_for_timeout(500)
+        assert phone.evaluate("document.documentElement.scrollWidth") == 375
+
+
+def test_a_photo_is_erased_by_brush_and_score_responds(page: Page) -> None:
+    page.click("#input-image")
+    expect(page.locator("#explained")).to_contain_text("cat")
+    before = page.locator(".card .score").first.inner_text()
+    box: Any = page.locator("#eraser").bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 110, steps=10)
+    page.mouse.up()
+    page.wait_for_function(
+        "before => document.querySelector('.card .score').innerText !== before", arg=before
+    )
