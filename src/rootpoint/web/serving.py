@@ -59,10 +59,16 @@ def run(
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP: else asyncio leaves Nagle's algorithm on, and each answer waits for 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+        return listening
     except OSError as error:
+        listening.close()
         raise InputError(
             f"cannot listen at {host}, port {port}: {error.strerror or error}; choose another with "
             "--port, or 0 for a free one"

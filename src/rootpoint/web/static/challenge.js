@@ -7,7 +7,7 @@ import { number } from "./heatmap.js";
 const STEPS = 20;
 const WIDTH = 640;
 const HEIGHT = 300;
-const MARGIN = { left: 52, right: 16, top: 14, bottom: 40 };
+const MARGIN = { left: 52, right: 24, top: 14, bottom: 40 };
 const ORDERS = {
   morf: "Most relevant first",
   lerf: "Least relevant first",
@@ -110,7 +110,8 @@ function bounds(scores) {
 
 function described(curves, names) {
   const ends = curves
-    .filter((points) => points.length)
-    .map((points, i) => `${names[i]}: from ${number(points[0][1])} to ${number(points.at(-1)[1])}`);
+    .map((points, i) => points.length && [names[i], points[0][1], points.at(-1)[1]])
+    .filter(Boolean)
+    .map(([name, first, last]) => `${name}: from ${number(first)} to ${number(last)}`);
   return ends.length ? `Curves of the score. ${ends.join("; ")}` : "No curve drawn yet";
 }
