@@ -99,6 +99,8 @@ def test_shell_snippets_run(document: Path) -> None:
 def check_command(command: list[str]) -> None:
     """Run a `rootpoint` command; of the others, see that what they name exists."""
     match command:
+        case ["rootpoint", "serve", *arguments]:  # does not end by itself: see tests/web
+            assert main(["serve", *arguments, "--help"]) == 0
         case ["rootpoint", *arguments]:
             assert main(arguments) == 0
         case ["make", target, *_]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from rootpoint.errors import InputError
 from rootpoint.web.config import read_config
+from rootpoint.web.requests import Request
 
 
 def written(folder: Path, text: str) -> Path:
@@ -82,3 +84,13 @@ def test_errors_name_the_file_and_the_place(tmp_path: Path, text: str, said: str
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path):
     with pytest.raises(InputError, match="No such file"):
         read_config(tmp_path / "none.toml")
+
+
+def test_the_documents_examples_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "page.md").read_text()
+    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (request,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "models.toml").write_text(toml)
+    found = [model.kind for model in read_config(tmp_path / "models.toml").models]
+    assert found == ["image", "image", "text", "table", "digits", "image"]
+    assert Request.model_validate_json(request).target == 281
