@@ -455,8 +455,9 @@ def main() -> None:
                 rows.append(measured(case))
                 if arguments.output is None:
                     print(rows[-1], flush=True)
-            except Exception as error:
-                failed[case.name] = " ".join(str(error).split())[:300]
+            except Exception as error:  # one model must not end the table; a crash is told apart
+                crash = "" if isinstance(error, rp.RootpointError) else f"{type(error).__name__}: "
+                failed[case.name] = crash + " ".join(str(error).split())[:300]
                 if arguments.output is None:
                     print(case.name, type(error).__name__, failed[case.name], flush=True)
             gc.collect()

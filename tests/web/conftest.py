@@ -8,9 +8,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 import httpx
 import pytest
@@ -24,20 +27,26 @@ def serving(*options: str) -> Iterator[str]:
     program = "import sys; from rootpoint.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "serve", "--port", "0", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        NamedTemporaryFile() as said,  # a pipe that nobody reads would stop it once it is full
+        subprocess.Popen(command, stderr=said, env=environment) as process,
+    ):
         try:
-            yield _address(process.stderr)
-        finally:
+            yield _address(process, Path(said.name))
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            process.wait(60)
+        finally:
+            process.kill()
 
 
-def _address(said: IO[str] | None) -> str:
-    assert said is not None
-    line = said.readline()
-    found = re.search(r"http://\S+", line)
-    assert found, line + said.read()
-    return found[0]
+def _address(process: subprocess.Popen[bytes], said: Path) -> str:
+    """What a server says that it listens at."""
+    end = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < end:
+        if found := re.search(r"http://\S+(?= )", said.read_text()):
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"no address: {said.read_text()}")
 
 
 @pytest.fixture(scope="session")

@@ -166,17 +166,23 @@ def test_many_visitors_at_once_are_all_answered(server: str, drawing: dict[str, 
 
 
 @pytest.mark.slow
-def test_other_hosts_need_a_token_and_files_say_what_is_served(tmp_path: Path) -> None:
+def test_a_token_is_asked_for_and_a_file_says_what_is_served(tmp_path: Path) -> None:
     config = tmp_path / "models.toml"
     config.write_text('[[models]]\nname = "digits"\ntitle = "Numbers"\n')
     with serving("--config", str(config), "--token", "secret") as address:
         base, _, token = address.partition("#token=")
         assert token == "secret"
-        assert httpx.get(base).status_code == 200
+        assert httpx.get(base, timeout=60).status_code == 200
         assert httpx.get(base + "api/models", timeout=60).status_code == 401
         allowed = {"Authorization": "Bearer secret"}
         found = httpx.get(base + "api/models", headers=allowed, timeout=60).json()
         assert [model["title"] for model in found] == ["Numbers", "MobileNet V2, ImageNet"]
+
+
+@pytest.mark.slow
+def test_a_token_is_made_for_other_hosts() -> None:
+    with serving("--host", "0.0.0.0") as address:
+        assert len(address.partition("#token=")[2]) > 20
 
 
 def test_a_file_that_says_nonsense_is_bad_input(tmp_path: Path, capsys: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
 
 pytestmark = [
     pytest.mark.slow,
@@ -77,13 +80,32 @@ def painted(page: Page) -> bytes:
     return page.locator(".card .heatmap canvas").first.screenshot()
 
 
+def shown(page: Page, name: str) -> str:
+    """A number of the first card, as it is read."""
+    return page.locator(f".card .{name}").first.inner_text()
+
+
+def wait_until_other(page: Page, name: str, before: str) -> None:
+    """Wait until a number of the first card is another than before."""
+    number = page.locator(f".card .{name}").first
+    expect(number).not_to_have_text(before)
+
+
+def wait_until_repainted(page: Page, before: bytes) -> None:
+    """Wait until the first card's map looks otherwise: it is painted after its numbers are."""
+    end = time.monotonic() + 30
+    while painted(page) == before:
+        assert time.monotonic() < end, "the map is as it was"
+        page.wait_for_timeout(50)
+
+
 def test_a_drawn_digit_is_read_and_its_heatmap_painted(page: Page) -> None:
     before = painted(page)
     draw_one(page)
     expect(page.locator("#explained")).to_have_text("Explained: 1")
-    assert painted(page) != before
-    shown = Image.open(io.BytesIO(painted(page))).convert("RGB")
-    assert len(shown.getcolors(1 << 20) or ()) > 50
+    wait_until_repainted(page, before)
+    picture = Image.open(io.BytesIO(painted(page))).convert("RGB")
+    assert len(picture.getcolors(1 << 20) or ()) > 50
 
 
 def test_a_dropped_photo_is_named_and_explained(page: Page, tmp_path: Path) -> None:
@@ -108,13 +130,10 @@ def test_two_methods_are_compared(page: Page) -> None:
 
 
 def test_a_parameter_changes_the_heatmap(page: Page) -> None:
-    before = painted(page)
+    gap, before = shown(page, "gap"), painted(page)
     page.locator(".card").first.locator("[name=composite]").select_option("epsilon")
-    page.wait_for_function(
-        "before => document.querySelector('.card .gap').innerText !== before",
-        arg=page.locator(".card .gap").first.inner_text(),
-    )
-    assert painted(page) != before
+    wait_until_other(page, "gap", gap)
+    wait_until_repainted(page, before)
 
 
 def test_a_class_and_a_contrast_are_chosen_by_click(page: Page) -> None:
@@ -171,31 +190,32 @@ def test_all_is_done_by_keys(page: Page) -> None:
 def test_a_link_restores_the_view(page: Page) -> None:
     draw_one(page)
     expect(page.locator("#explained")).to_have_text("Explained: 1")
+    count = page.locator(".card").count() + 1
     page.click(".add")
-    page.wait_for_timeout(500)
-    count = page.locator(".card").count()
+    expect(page.locator(".card")).to_have_count(count)
+    page.click("#deeper-take")
+    link = page.locator(".snippet", has_text="Link to this view").locator("code").inner_text()
+    expect(page).to_have_url(link)
     other = page.context.new_page()
-    other.goto(page.url)
+    other.goto(link)
     expect(other.locator("#explained")).to_have_text("Explained: 1")
     expect(other.locator(".card")).to_have_count(count)
 
 
 def test_a_phone_shows_all_in_its_width(phone: Page) -> None:
-    for kind in ("digits", "image"):
+    for kind, read in (("digits", "Explained: 3"), ("image", "cat")):
         phone.click(f"#input-{kind}")
-        phone.wait_for_timeout(500)
+        expect(phone.locator("#explained")).to_contain_text(read)
         assert phone.evaluate("document.documentElement.scrollWidth") == 375
 
 
 def test_a_photo_is_erased_by_brush_and_score_responds(page: Page) -> None:
     page.click("#input-image")
     expect(page.locator("#explained")).to_contain_text("cat")
-    before = page.locator(".card .score").first.inner_text()
+    before = shown(page, "score")
     box: Any = page.locator("#eraser").bounding_box()
     page.mouse.move(box["x"] + 40, box["y"] + 100)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 110, steps=10)
     page.mouse.up()
-    page.wait_for_function(
-        "before => document.querySelector('.card .score').innerText !== before", arg=before
-    )
+    wait_until_other(page, "score", before)

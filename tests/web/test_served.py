@@ -291,11 +291,16 @@ def test_the_python_snippet_runs_and_makes_the_same(
 ):
     found = one(models, digits(target=[7, 1], rules=rules))
     drawn().save(tmp_path / "drawing.png")
-    code = found.python + "print(float(explanation.relevance.sum()))"
+    assert sum_of_snippet(found, tmp_path) == pytest.approx(found.relevance_sum, abs=1e-5)
+
+
+def sum_of_snippet(found: Answer, folder: Path) -> float:
+    """What the snippet's relevance sums to, run by itself in a folder."""
+    code = found.python + "print(float(explanation.relevance[0].sum()))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True
     )
-    assert float(done.stdout) == pytest.approx(found.relevance_sum, abs=1e-5)
+    return float(done.stdout.splitlines()[-1])
 
 
 def test_the_command_is_one_that_the_command_line_has(models: Any):
@@ -355,6 +360,37 @@ def test_columns_of_a_row_equal_the_librarys(estimators: dict[str, Served]):
     assert refused(estimators, wrong).kind == "input"
     assert refused(estimators, {**wrong, "input": {"kind": "row", "values": [1.0]}}).kind == "input"
     json.dumps(describe(estimators), allow_nan=False)
+
+
+def test_snippets_of_estimators_run_and_make_the_same(
+    estimators: dict[str, Served], tmp_path: Path
+):
+    table, text = estimators
+    for request in (
+        {"model": table, "input": {"kind": "row", "values": [2.5, 1.0]}},
+        {"model": text, "input": {"kind": "text", "text": "a good but bad film"}},
+    ):
+        found = one(estimators, request)
+        assert sum_of_snippet(found, tmp_path) == pytest.approx(found.relevance_sum, abs=1e-5)
+
+
+def test_the_snippet_of_a_forest_runs_and_makes_the_same(tmp_path: Path):
+    pytest.importorskip("shap")
+    import skops.io
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+
+    rows, labels = load_breast_cancer(as_frame=True, return_X_y=True)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    forest = RandomForestClassifier(5, max_depth=3, random_state=0).fit(rows, labels)
+    path = tmp_path / "forest.skops"
+    skops.io.dump(forest, path)
+    trees = ("sklearn.tree._tree.Tree",)
+    given = ModelConfig(name=str(path), kind="table", rows=tmp_path / "rows.csv", trust=trees)
+    values = rows.iloc[3].tolist()
+    request = {"model": str(path), "input": {"kind": "row", "values": values}, "target": 1}
+    found = one(load(Config(models=(given,))), {**request, "method": "tree-shapley"})
+    assert sum_of_snippet(found, tmp_path) == pytest.approx(found.relevance_sum, abs=1e-5)
 
 
 def test_words_of_a_text_equal_the_librarys(estimators: dict[str, Served]):

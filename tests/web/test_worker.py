@@ -110,6 +110,18 @@ def test_running_work_is_cancelled_and_the_process_goes_on() -> None:
     run(test)
 
 
+def test_cancelled_work_that_does_not_notice_is_ended() -> None:
+    async def test(worker: Worker) -> None:
+        ticket = worker.submit("hang")
+        await asyncio.sleep(0.2)
+        ticket.cancel()
+        started = time.perf_counter()
+        assert await answer(worker.submit("next")) == (1, "next")
+        assert time.perf_counter() - started < 20  # not the minute that a request may take
+
+    run(test)
+
+
 def test_work_that_takes_too_long_is_ended_and_the_next_is_done() -> None:
     async def test(worker: Worker) -> None:
         hanging, after = worker.submit("hang"), worker.submit("next")

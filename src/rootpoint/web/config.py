@@ -13,6 +13,8 @@ from rootpoint.errors import InputError
 from rootpoint.models import DEFAULT
 from rootpoint.models.estimators import is_estimator
 
+BACKGROUND = 100  # rows of a table that tree-shapley compares with, the first ones
+
 Kind = Literal["digits", "image", "text", "table"]
 
 

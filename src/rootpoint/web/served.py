@@ -15,7 +15,7 @@ from rootpoint.method import BoundMethod, Method, method, methods
 from rootpoint.models import ImageModel, load_estimator
 from rootpoint.models import load as load_image
 from rootpoint.web.budgets import check_windows
-from rootpoint.web.config import Config, ModelConfig
+from rootpoint.web.config import BACKGROUND, Config, ModelConfig
 from rootpoint.web.factories import text_model
 from rootpoint.web.requests import (
     Answer,
@@ -133,7 +133,7 @@ class Served:
         if request.rules:
             chosen = self.with_rules(chosen, request)
         if chosen.name == "tree-shapley":
-            return chosen.fit(self.estimator, self.frame.iloc[:100]).bind(self.estimator)
+            return chosen.fit(self.estimator, self.frame.iloc[:BACKGROUND]).bind(self.estimator)
         return chosen.bind(self.model)
 
     def with_rules(self, chosen: Any, request: Request) -> Method:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from rootpoint.web.config import BACKGROUND
 from rootpoint.web.requests import DrawingInput, Request, RowInput, SampleInput, TextInput
 
 if TYPE_CHECKING:
@@ -72,22 +73,35 @@ def _text(request: Request, config: ModelConfig) -> list[str]:
 
 def _table(request: Request, config: ModelConfig) -> list[str]:
     assert isinstance(request.input, RowInput)
+    by_trees = request.method == "tree-shapley"
     return [
         "from rootpoint.data.tables import read_table",
-        *_estimator(config),
-        f"inputs = read_table({str(config.rows)!r})[:1]",
+        *_estimator(config, network=not by_trees),
+        f"rows = read_table({str(config.rows)!r})",
+        "rows = rows.loc[:, list(getattr(estimator, 'feature_names_in_', rows.columns))]",
+        "inputs = rows[:1].copy()",
         f"inputs.iloc[0] = {request.input.values!r}",
-        *_explaining(request, "model"),
+        *(_by_trees(request) if by_trees else _explaining(request, "model")),
         'explanation.plot().save("explanation.png")',
     ]
 
 
-def _estimator(config: ModelConfig) -> list[str]:
+def _estimator(config: ModelConfig, *, network: bool = True) -> list[str]:
     return [
         "import rootpoint as rp",
         "from rootpoint.models import load_estimator",
         "",
-        f"model = rp.neuralize(load_estimator({config.name!r}, {list(config.trust)!r}))",
+        f"estimator = load_estimator({config.name!r}, {list(config.trust)!r})",
+        *(["model = rp.neuralize(estimator)"] if network else []),
+    ]
+
+
+def _by_trees(request: Request) -> list[str]:
+    """The call of the method that explains estimators, against the first rows."""
+    given = "".join(f", {name}={value!r}" for name, value in request.parameters.items())
+    return [
+        f"method = rp.method('tree-shapley'{given}).fit(estimator, rows[:{BACKGROUND}])",
+        f"explanation = method(estimator, inputs, {request.target!r})",
     ]
 
 

@@ -23,7 +23,7 @@ Work = Callable[[Any, list[Any], Emit], list[Any]]
 """What the process does: from what it owns and payloads of one key to an answer for each."""
 
 OFTEN = 0.05  # seconds between messages about progress
-GRACE = 2.0  # seconds that cancelled work may take to notice
+GRACE = 1.0  # seconds that cancelled work may take to notice, and no less: up to twice as many
 
 _SPAWN = multiprocessing.get_context("spawn")  # a copy of a process with torch's threads may hang
 
@@ -163,15 +163,7 @@ class Worker:
         await child.ask([ticket.payload for ticket in tickets])
         end = perf_counter() + self._timeout
         while True:
-            seconds = end - perf_counter()
-            if child.cancel.is_set():
-                seconds = min(seconds, GRACE)
-            try:
-                kind, *values = await child.hear(seconds)
-            except TimeoutError:
-                raise TimeoutError(
-                    f"it takes more than the {self._timeout:g} seconds that a request may take"
-                ) from None
+            kind, *values = await self._hear(child, end)
             if kind == "answers":
                 for ticket, answer in zip(tickets, values[0], strict=True):
                     ticket.events.put_nowait(("answer", answer))
@@ -180,6 +172,18 @@ class Worker:
                 return
             for ticket in tickets:
                 ticket.events.put_nowait((kind, *values))
+
+    async def _hear(self, child: _Child, end: float) -> tuple[Any, ...]:
+        """The next thing the process says before it is `end`, or a while after it is cancelled."""
+        while True:
+            cancelled = child.cancel.is_set()
+            seconds = min(GRACE, end - perf_counter())
+            with suppress(TimeoutError):
+                return await child.hear(seconds)
+            if cancelled or perf_counter() >= end:
+                raise TimeoutError(
+                    f"it takes more than the {self._timeout:g} seconds that a request may take"
+                )
 
     async def _end(self) -> None:
         child, self._child = self._child, None
