@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,13 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SAMPLE = {"model": "mobilenet-v2", "input": {"kind": "sample", "name": "chelsea"}}
+
+
+expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
 
 
 @contextmanager
@@ -80,3 +86,54 @@ def drawing() -> dict[str, Any]:
 def events(response: httpx.Response) -> list[dict[str, Any]]:
     """What a stream said."""
     return [json.loads(line) for line in response.text.splitlines()]
+
+
+@pytest.fixture(scope="module")  # while it runs, this thread can run no other event loop
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium (on Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: str) -> Iterator[Page]:
+    with opened(browser, server) as found:
+        yield found
+
+
+@pytest.fixture
+def phone(browser: Browser, server: str) -> Iterator[Page]:
+    with opened(browser, server, width=375, height=800) as found:
+        yield found
+
+
+@contextmanager
+def opened(
+    browser: Browser, server: str, *, width: int = 1280, height: int = 900, failing: bool = False
+) -> Iterator[Page]:
+    """The page; at the end it must not have complained, nor asked anybody else.
+
+    failing    requests fail in the test, of which the browser complains by itself
+    """
+    context = browser.new_context(viewport={"width": width, "height": height})
+    page = context.new_page()
+    complaints: list[str] = []
+    errors: list[str] = []
+    strangers: list[str] = []
+    page.on(
+        "console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    own = server, "data:", "blob:"
+    page.on("request", lambda r: None if r.url.startswith(own) else strangers.append(r.url))
+    page.goto(server)
+    page.wait_for_selector(".card .score")
+    yield page
+    context.close()
+    assert errors == []
+    assert complaints == [] or failing
+    assert strangers == []

@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
-import shutil
+import re
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+from .conftest import opened
 
-expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (on Debian: apt install chromium)"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Browser, server: str) -> Iterator[Page]:
-    """The page, opened; at the end it must not have complained, nor asked anybody else."""
-    yield from _opened(browser, server, 1280, 900)
-
-
-@pytest.fixture
-def phone(browser: Browser, server: str) -> Iterator[Page]:
-    yield from _opened(browser, server, 375, 800)
-
-
-def _opened(browser: Browser, server: str, width: int, height: int) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": width, "height": height})
-    page = context.new_page()
-    complaints: list[str] = []
-    strangers: list[str] = []
-    page.on(
-        "console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    own = server, "data:", "blob:"
-    page.on("request", lambda r: None if r.url.startswith(own) else strangers.append(r.url))
-    page.goto(server)
-    page.wait_for_selector(".heatmap canvas")
-    yield page
-    context.close()
-    assert complaints == []
-    assert strangers == []
+pytestmark = pytest.mark.slow
 
 
 def draw_one(page: Page) -> None:
@@ -114,9 +71,113 @@ def test_a_dropped_photo_is_named_and_explained(page: Page, tmp_path: Path) -> N
     (cup,) = [photo for photo in data.photos() if photo.name == "coffee"]
     page.click("#input-image")
     expect(page.locator("#explained")).to_contain_text("cat")
-    page.set_input_files("#file", str(cup.path))
+    give(page, cup.path, "drop", "dataTransfer")
     expect(page.locator(".class").first).to_contain_text("espresso")
     expect(page.locator("#explained")).to_contain_text("espresso")
+
+
+def test_a_photo_is_pasted_or_uploaded(page: Page) -> None:
+    from rootpoint import data
+
+    found = {photo.name: photo.path for photo in data.photos()}
+    page.click("#input-image")
+    expect(page.locator("#explained")).to_contain_text("cat")
+    give(page, found["coffee"], "paste", "clipboardData")
+    expect(page.locator("#explained")).to_contain_text("espresso")
+    page.set_input_files("#file", str(found["chelsea"]))
+    expect(page.locator("#explained")).to_contain_text("cat")
+
+
+def give(page: Page, path: Path, event: str, how: str) -> None:
+    """Drop or paste a file, as the browser tells the page of it."""
+    page.evaluate(
+        """([data, event, how]) => {
+          const given = new DataTransfer();
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          given.items.add(new File([bytes], "given", { type: "image/jpeg" }));
+          const more = { [how]: given, bubbles: true, cancelable: true };
+          const Kind = event === "drop" ? DragEvent : ClipboardEvent;
+          document.querySelector("#photo").dispatchEvent(new Kind(event, more));
+        }""",
+        [base64.b64encode(path.read_bytes()).decode(), event, how],
+    )
+
+
+def test_a_file_that_is_no_photo_is_said(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no photo")
+    page.click("#input-image")
+    page.set_input_files("#file", str(tmp_path / "notes.txt"))
+    expect(page.locator("#photo .problem")).to_have_text("Choose a PNG, JPEG or WebP photo.")
+
+
+def test_how_relevance_is_shown_changes_without_asking_the_server(page: Page) -> None:
+    expect(page.locator(".balance li").first).to_be_visible()  # the last that is asked at first
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if "/api/" in one.url else None)
+    for change in (
+        lambda: page.select_option("[name=sign]", "for"),
+        lambda: page.select_option("[name=map]", "green-pink"),
+        lambda: page.fill("[name=threshold]", "0.5"),
+        lambda: page.fill("[name=opacity]", "0.4"),
+        lambda: page.fill("[name=smoothing]", "3"),
+        lambda: page.check("[name=grey]"),
+        lambda: page.click("#theme"),
+    ):
+        before = painted(page)
+        change()
+        wait_until_repainted(page, before)
+    page.select_option("[name=scale]", "shared")
+    ends = page.locator(".card .legend span:last-child")
+    expect(ends.first).to_have_text(ends.last.inner_text())
+    assert asked == []
+
+
+def test_a_value_is_read_where_the_pointer_is(page: Page) -> None:
+    page.locator(".card .heatmap canvas").first.hover(position={"x": 20, "y": 20})
+    place = page.locator(".card .place").first
+    expect(place).to_have_text(re.compile("row 2, column 2: [+−]?[0-9.]+"))
+    page.locator(".card .heatmap canvas").first.press("ArrowDown")
+    expect(place).to_contain_text("row 3, column 2")
+
+
+def test_ink_is_erased(page: Page) -> None:
+    draw_one(page)
+    expect(page.locator("#explained")).to_have_text("Explained: 1")
+    before = shown(page, "score")
+    page.get_by_role("button", name="Erase").click()
+    box: Any = page.locator("#drawing").bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.3, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, y, steps=5)
+    page.mouse.up()
+    wait_until_other(page, "score", before)
+
+
+def test_the_rule_of_one_layer_is_edited(browser: Browser, server: str) -> None:
+    with opened(browser, server, failing=True) as page:
+        gap = shown(page, "gap")
+        rule = page.get_by_label("Rule of features.0").first
+        rule.fill("gamma(gamma=2.0)")
+        rule.press("Enter")
+        wait_until_other(page, "gap", gap)
+        changed = shown(page, "gap")
+        rule.fill("no-rule")
+        rule.press("Enter")
+        expect(page.locator(".card .problem").first).to_contain_text("no-rule")
+        page.locator(".card").first.get_by_role("button", name="Reset").click()
+        wait_until_other(page, "gap", changed)
+
+
+def test_layers_are_scrubbed_through(page: Page) -> None:
+    name = page.locator("#layer")
+    expect(name).to_be_visible()
+    first = name.get_attribute("aria-valuetext")
+    map_of_layer = page.locator(".inside .heatmap > canvas")
+    before = map_of_layer.screenshot()
+    name.fill("0")
+    expect(name).not_to_have_attribute("aria-valuetext", first or "")
+    assert map_of_layer.screenshot() != before
 
 
 def test_two_methods_are_compared(page: Page) -> None:
@@ -187,14 +248,19 @@ def test_all_is_done_by_keys(page: Page) -> None:
     expect(page.locator("#explained")).to_contain_text("cat")
 
 
+def link_of(page: Page) -> str:
+    """The link that the page gives away."""
+    page.click("#deeper-take")
+    return page.locator(".snippet", has_text="Link to this view").locator("code").inner_text()
+
+
 def test_a_link_restores_the_view(page: Page) -> None:
     draw_one(page)
     expect(page.locator("#explained")).to_have_text("Explained: 1")
     count = page.locator(".card").count() + 1
     page.click(".add")
     expect(page.locator(".card")).to_have_count(count)
-    page.click("#deeper-take")
-    link = page.locator(".snippet", has_text="Link to this view").locator("code").inner_text()
+    link = link_of(page)
     expect(page).to_have_url(link)
     other = page.context.new_page()
     other.goto(link)
@@ -219,3 +285,7 @@ def test_a_photo_is_erased_by_brush_and_score_responds(page: Page) -> None:
     page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 110, steps=10)
     page.mouse.up()
     wait_until_other(page, "score", before)
+    expect(page.locator(".card[aria-busy=true]")).to_have_count(0)
+    other = page.context.new_page()
+    other.goto(link_of(page))
+    expect(other.locator(".card .score").first).to_have_text(shown(page, "score"))

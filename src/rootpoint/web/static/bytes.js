@@ -30,3 +30,22 @@ function float16(bits) {
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
+
+// A mask of bytes as the lengths of its runs, clear and set in turn: short enough for a link.
+export function toRuns(bytes) {
+  const runs = [];
+  let at = 0;
+  for (let set = 0; at < bytes.length; set = 255 - set) {
+    const from = at;
+    while (at < bytes.length && bytes[at] === set) at++;
+    runs.push(at - from);
+  }
+  return runs;
+}
+
+export function fromRuns(runs) {
+  const bytes = new Uint8Array(runs.reduce((sum, run) => sum + run, 0));
+  let at = 0;
+  runs.forEach((run, i) => bytes.fill(i % 2 ? 255 : 0, at, (at += run)));
+  return bytes;
+}

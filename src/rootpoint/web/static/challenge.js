@@ -36,7 +36,7 @@ export function Challenge({ requests, names }) {
     const body = { requests, steps: STEPS, order };
     try {
       for await (const line of postForLines("/api/curve", body, controller.signal)) {
-        if (line.event === "point") points[line.card].push([line.gone, line.score]);
+        if (line.event === "point") points[line.card][line.step] = [line.gone, line.score];
         setCurves(points.map((one) => [...one]));
       }
       setPhase("done");

@@ -1,7 +1,8 @@
 // What the page asks of the server: answers, streams of lines, and what to do when it is busy or
 // gone.
 
-const TRIES = 30; // while the server says that it is busy
+const AGAIN = { Busy: 30, QueueFullError: 30, WorkerLostError: 3, BrokenOff: 3 };
+// How often what passes is asked again: where the worker was lost, the request may be what broke it.
 const PAUSE = 1500; // milliseconds between looks whether a lost server is back
 
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -15,9 +16,10 @@ export function onConnection(listener) {
 }
 
 export class AnswerError extends Error {
-  constructor(kind, message) {
+  constructor(kind, message, seconds = 1) {
     super(message);
     this.name = kind;
+    this.seconds = seconds; // until it is worth asking again
   }
 }
 
@@ -43,14 +45,23 @@ export async function postForBytes(path, body) {
   return (await reach(path, posted(body))).blob();
 }
 
-// Each line of the answer as an object.
+// Each line of the answer as an object; from the first again if the answer breaks off.
 export async function* postForLines(path, body, signal) {
-  const answer = await reach(path, posted(body, signal));
+  for (let tries = 0; ; tries++) {
+    try {
+      return yield* linesOf(await reach(path, posted(body, signal)));
+    } catch (error) {
+      await beforeNext(error, tries, signal);
+    }
+  }
+}
+
+async function* linesOf(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch(brokenOff);
       if (done) return;
       const lines = (rest + value).split("\n");
       rest = lines.pop();
@@ -59,6 +70,11 @@ export async function* postForLines(path, body, signal) {
   } finally {
     reader.cancel().catch(() => {});
   }
+}
+
+function brokenOff(error) {
+  if (error.name === "AbortError") throw error;
+  throw new AnswerError("BrokenOff", "the answer broke off: ask again");
 }
 
 function event(line) {
@@ -79,10 +95,18 @@ async function reach(path, options) {
       become("connected");
       return answer;
     }
-    if (answer.status !== 503 || tries >= TRIES) throw await refusal(answer);
-    become("busy");
-    await pause(1000 * (Number(answer.headers.get("Retry-After")) || 1), options.signal);
+    await beforeNext(await refusal(answer), tries, options.signal);
   }
+}
+
+// Waits until it is worth asking again; throws what does not pass.
+async function beforeNext(error, tries, signal) {
+  if (tries >= (AGAIN[error.name] ?? 0)) {
+    if (error.name !== "AbortError") become("connected");
+    throw error;
+  }
+  become(error.name === "BrokenOff" ? "lost" : "busy");
+  await pause(1000 * error.seconds, signal);
 }
 
 // The answer, however long the server is gone.
@@ -99,10 +123,10 @@ async function fetched(path, options) {
 }
 
 async function refusal(answer) {
-  become("connected");
   const said = await answer.json().catch(() => ({}));
-  const { kind, message } = said.error ?? {};
-  return new AnswerError(kind ?? "Refused", message ?? `the server answered ${answer.status}`);
+  const kind = said.error?.kind ?? (answer.status === 503 ? "Busy" : "Refused");
+  const message = said.error?.message ?? `the server answered ${answer.status}`;
+  return new AnswerError(kind, message, Number(answer.headers.get("Retry-After")) || 1);
 }
 
 function pause(milliseconds, signal) {

@@ -6,9 +6,10 @@ import { ARROWS, painted, shown } from "./heatmap.js";
 
 const SIDE = 280; // pixels of the canvas
 const PEN = 22; // the width of its line
+const RUBBER = 34; // of its eraser
 const STRIDE = 8; // pixels that an arrow key moves the pen
 
-// A stroke is [x, y, x, y, …] in pixels of the canvas.
+// A stroke is { points: [x, y, x, y, …], rubs }: pixels of the canvas, and whether it takes ink away.
 export const SAMPLES = [
   round(140, 140, 52, 80, -1.57, 4.72),
   [100, 84, 146, 56, 146, 226],
@@ -20,7 +21,7 @@ export const SAMPLES = [
   [86, 64, 194, 64, 124, 224],
   [...round(140, 96, 42, 38, 1.57, 7.85), ...round(140, 180, 50, 46, -1.57, 4.71)],
   [...round(138, 106, 46, 46, 0, -6.28), 182, 108, 164, 224],
-].map((strokes) => (Array.isArray(strokes[0]) ? strokes : [strokes]));
+].map((lines) => (Array.isArray(lines[0]) ? lines : [lines]).map((points) => ({ points })));
 
 function round(x, y, rx, ry, from, to) {
   return Array.from({ length: 25 }, (_, i) => {
@@ -40,13 +41,14 @@ export function inkOf(strokes) {
 }
 
 function trace(pen, strokes) {
-  pen.lineWidth = PEN;
   pen.lineCap = pen.lineJoin = "round";
-  for (const stroke of strokes) {
+  for (const { points, rubs } of strokes) {
+    pen.lineWidth = rubs ? RUBBER : PEN;
+    pen.globalCompositeOperation = rubs ? "destination-out" : "source-over";
     pen.beginPath();
-    pen.moveTo(stroke[0], stroke[1]);
-    if (stroke.length === 2) pen.lineTo(stroke[0] + 0.01, stroke[1]);
-    for (let i = 2; i < stroke.length; i += 2) pen.lineTo(stroke[i], stroke[i + 1]);
+    pen.moveTo(points[0], points[1]);
+    if (points.length === 2) pen.lineTo(points[0] + 0.01, points[1]);
+    for (let i = 2; i < points.length; i += 2) pen.lineTo(points[i], points[i + 1]);
     pen.stroke();
   }
 }
@@ -56,6 +58,7 @@ export function Drawing({ strokes, onChange, heat, look }) {
   const ink = useRef();
   const stage = useRef();
   const pen = useRef(null); // the stroke under way
+  const [rubs, setRubs] = useState(false);
   const [cursor, setCursor] = useState({ x: 140, y: 140, down: false, shown: false });
 
   useEffect(() => {
@@ -72,13 +75,13 @@ export function Drawing({ strokes, onChange, heat, look }) {
   const begin = (event) => {
     if (event.button > 0) return;
     stage.current.setPointerCapture(event.pointerId);
-    pen.current = place(event);
+    pen.current = { points: place(event), rubs };
     onChange([...strokes, pen.current]);
   };
   const move = (event) => {
     if (!pen.current) return;
     const points = (event.getCoalescedEvents?.() ?? []).concat(event).flatMap(place);
-    pen.current = [...pen.current, ...points];
+    pen.current = longer(pen.current, points);
     onChange([...strokes.slice(0, -1), pen.current]);
   };
   const press = (event) => {
@@ -86,7 +89,7 @@ export function Drawing({ strokes, onChange, heat, look }) {
       event.preventDefault();
       const down = !cursor.down;
       setCursor({ ...cursor, down, shown: true });
-      if (down) onChange([...strokes, [cursor.x, cursor.y]]);
+      if (down) onChange([...strokes, { points: [cursor.x, cursor.y], rubs }]);
       return;
     }
     const [dx, dy] = ARROWS[event.key] ?? [0, 0];
@@ -96,7 +99,7 @@ export function Drawing({ strokes, onChange, heat, look }) {
     const y = Math.max(0, Math.min(SIDE, cursor.y + STRIDE * dy));
     setCursor({ ...cursor, x, y, shown: true });
     if (!cursor.down || !strokes.length) return;
-    onChange([...strokes.slice(0, -1), [...strokes[strokes.length - 1], x, y]]);
+    onChange([...strokes.slice(0, -1), longer(strokes.at(-1), [x, y])]);
   };
   return html`<section aria-labelledby="draw-title">
     <h2 id="draw-title">Draw a digit</h2>
@@ -109,14 +112,15 @@ export function Drawing({ strokes, onChange, heat, look }) {
       <${Overlay} heat=${strokes.length ? heat : null} look=${look} />
       ${cursor.shown &&
       html`<svg class="cursor" viewBox="0 0 280 280" aria-hidden="true">
-        <circle cx=${cursor.x} cy=${cursor.y} r=${PEN / 2} class=${cursor.down ? "down" : ""} />
+        <circle cx=${cursor.x} cy=${cursor.y} r=${(rubs ? RUBBER : PEN) / 2} class=${cursor.down ? "down" : ""} />
       </svg>`}
       ${!strokes.length && html`<p class="hint">Draw here</p>`}
     </div>
     <div class="row">
-      <button type="button" onClick=${() => onChange([])}>Clear</button>
+      <button type="button" onClick=${() => (setRubs(false), onChange([]))}>Clear</button>
       <button type="button" disabled=${!strokes.length}
         onClick=${() => onChange(strokes.slice(0, -1))}>Undo</button>
+      <button type="button" aria-pressed=${rubs} onClick=${() => setRubs(!rubs)}>Erase</button>
       <span class="quiet push">Keys: arrows and space</span>
     </div>
     <div class="digits" role="group" aria-label="Digits drawn before">
@@ -124,12 +128,16 @@ export function Drawing({ strokes, onChange, heat, look }) {
         (sample, digit) => html`<button type="button" class="digit" title=${`Draw ${digit}`}
           aria-label=${`Draw ${digit}`} onClick=${() => onChange(sample)}>
           <svg viewBox="40 30 200 220" aria-hidden="true">
-            ${sample.map((stroke) => html`<polyline points=${stroke.join(" ")} />`)}
+            ${sample.map(({ points }) => html`<polyline points=${points.join(" ")} />`)}
           </svg>
         </button>`,
       )}
     </div>
   </section>`;
+}
+
+function longer({ points, rubs }, more) {
+  return { points: [...points, ...more], rubs };
 }
 
 // The heatmap where the network saw the drawing, clear where nothing is relevant.

@@ -77,8 +77,9 @@ function Balance({ rows }) {
 
 function absorbers(row) {
   const parts = Object.entries(row.by).map(([name, value]) => `${name} ${number(value)}`);
-  const lost = parts.length ? ` (${parts.join(", ")})` : "";
-  return `${row.operation}: ${number(row.arrived)} arrived, ${number(row.passed)} went on, ${number(row.absorbed)} was absorbed${lost}`;
+  const by = parts.length ? ` (${parts.join(", ")})` : "";
+  const [arrived, passed, absorbed] = [row.arrived, row.passed, row.absorbed].map(number);
+  return `${row.operation}: ${arrived} arrived, ${passed} went on, ${absorbed} was absorbed${by}`;
 }
 
 function Rules({ rules, edited, onRules }) {

@@ -8,6 +8,7 @@ import {
   useState,
 } from "./vendor/preact.js";
 import { Best } from "./best.js";
+import { fromBase64, fromRuns, toBase64, toRuns } from "./bytes.js";
 import { Card } from "./card.js";
 import { Challenge } from "./challenge.js";
 import { get, onConnection } from "./client.js";
@@ -44,7 +45,7 @@ function Page({ models, methods }) {
   const model = ofKind.find((one) => one.name === chosen[kind]) ?? ofKind[0];
   const [inputs, setInputs] = useState(() => firstInputs(models, restored));
   const [target, setTarget] = useState(restored?.target ?? "predicted");
-  const [erased, setErased] = useState(null);
+  const [erased, setErased] = useState(restored?.erased ? toBase64(fromRuns(restored.erased)) : null);
   const [allCards, setCards] = useState(() => firstCards(models, restored));
   const [kept, setLook] = useState({ ...FIRST_LOOK, ...restored?.look });
   const [patient, setPatient] = useState(false);
@@ -81,6 +82,7 @@ function Page({ models, methods }) {
   };
 
   const shared = { kind, chosen, target, look: kept, ...sharedInput(kind, given) };
+  if (erased && given?.kind === "sample") shared.erased = toRuns(fromBase64(erased));
   shared.cards = cards.map(({ method, parameters, rules }) => ({ method, parameters, rules }));
   const text = JSON.stringify(shared);
   useEffect(() => {

@@ -76,7 +76,7 @@ function Thumb({ sample }) {
 export function Eraser({ view, size, erased, onErase }) {
   const veil = useRef();
   const mask = useRef(null); // bytes, while something is erased
-  const brushing = useRef(false);
+  const brushing = useRef(null); // where the brush was last, while it is down
   const [cursor, setCursor] = useState(null);
 
   useEffect(() => {
@@ -90,27 +90,33 @@ export function Eraser({ view, size, erased, onErase }) {
     mask.current?.forEach((byte, i) => byte && image.data.set([128, 128, 128, 200], 4 * i));
     veil.current.getContext("2d").putImageData(image, 0, 0);
   }
-  const rub = (x, y) => {
-    const bytes = mask.current ?? new Uint8Array(size * size);
+  const dab = (bytes, x, y) => {
     const radius = BRUSH * size;
     for (let row = Math.max(0, Math.ceil(y - radius)); row < Math.min(size, y + radius); row++) {
       const half = Math.sqrt(Math.max(0, radius ** 2 - (row - y) ** 2));
       const from = Math.max(0, Math.round(x - half));
       bytes.fill(255, row * size + from, row * size + Math.min(size, Math.round(x + half) + 1));
     }
-    mask.current = bytes;
+  };
+  const rub = (x, y, from = { x, y }) => {
+    mask.current ??= new Uint8Array(size * size);
+    const dabs = Math.ceil(Math.hypot(x - from.x, y - from.y) / (0.5 * BRUSH * size)) || 1;
+    for (let i = 1; i <= dabs; i++) {
+      dab(mask.current, from.x + ((x - from.x) * i) / dabs, from.y + ((y - from.y) * i) / dabs);
+    }
     draw();
-    onErase(toBase64(bytes));
+    onErase(toBase64(mask.current));
   };
   const point = (event) => {
     const box = veil.current.getBoundingClientRect();
     const scale = size / box.width;
-    rub((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
+    const to = { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale };
+    rub(to.x, to.y, brushing.current ?? to);
+    brushing.current = to;
   };
   const begin = (event) => {
     if (!view || event.button > 0) return;
     veil.current.setPointerCapture(event.pointerId);
-    brushing.current = true;
     point(event);
   };
   const press = (event) => {
@@ -132,8 +138,8 @@ export function Eraser({ view, size, erased, onErase }) {
         role="application" onPointerDown=${begin}
         aria-label="Eraser. Arrow keys move the brush, space erases."
         onPointerMove=${(event) => brushing.current && point(event)}
-        onPointerUp=${() => (brushing.current = false)}
-        onPointerCancel=${() => (brushing.current = false)}
+        onPointerUp=${() => (brushing.current = null)}
+        onPointerCancel=${() => (brushing.current = null)}
         onKeyDown=${press} onBlur=${() => setCursor(null)}></canvas>
       ${cursor &&
       html`<svg class="cursor" viewBox=${`0 0 ${size} ${size}`} aria-hidden="true">
@@ -143,7 +149,7 @@ export function Eraser({ view, size, erased, onErase }) {
     <div class="row">
       <span class="quiet">Brush over it to erase</span>
       <button type="button" class="push" disabled=${!erased}
-        onClick=${() => ((brushing.current = false), onErase(null))}>Restore</button>
+        onClick=${() => ((brushing.current = null), onErase(null))}>Restore</button>
     </div>
   </div>`;
 }

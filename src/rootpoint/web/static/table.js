@@ -1,6 +1,6 @@
 // A row of a table to choose and change, and its columns' relevance as bars.
 
-import { html } from "./vendor/preact.js";
+import { html, useState } from "./vendor/preact.js";
 import { css } from "./colours.js";
 import { signed } from "./heatmap.js";
 import { filtered } from "./text.js";
@@ -8,11 +8,13 @@ import { filtered } from "./text.js";
 const MOST_BARS = 30;
 
 export function TableInput({ model, values, onChange }) {
+  const [said, setSaid] = useState("");
   const change = (column, text) => {
     const before = model.rows[0]?.[column];
     const value = text === "" ? null : typeof before === "string" ? text : Number(text);
-    if (typeof value === "number" && Number.isNaN(value)) return;
-    onChange(values.map((old, i) => (i === column ? value : old)));
+    const wrong = Number.isNaN(value);
+    setSaid(wrong ? `${model.columns[column]} is a number, and “${text}” is none.` : "");
+    if (!wrong) onChange(values.map((old, i) => (i === column ? value : old)));
   };
   return html`<section aria-labelledby="table-title">
     <h2 id="table-title">Choose a row</h2>
@@ -33,6 +35,7 @@ export function TableInput({ model, values, onChange }) {
         </label>`,
       )}
     </div>
+    <p role="alert" class="problem">${said}</p>
   </section>`;
 }
 

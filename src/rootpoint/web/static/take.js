@@ -97,10 +97,11 @@ async function svg(answer, map, limit, look) {
   const few = width * height <= MOST_RECTANGLES;
   const inner = few
     ? rectangles(await pixels(answer, map, limit, look))
-    : `<image width="${width}" height="${height}" href="${await dataUrl(await png(answer, map, limit, look))}"/>`;
+    : embedded(await dataUrl(await png(answer, map, limit, look)), width, height);
   const title = escaped(`${answer.method}: ${decision(answer)}`);
-  const text = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" shape-rendering="crispEdges"><title>${title}</title>${inner}</svg>\n`;
-  return new Blob([text], { type: "image/svg+xml" });
+  const size = `viewBox="0 0 ${width} ${height}" shape-rendering="crispEdges"`;
+  const head = `<svg xmlns="http://www.w3.org/2000/svg" ${size}><title>${title}</title>`;
+  return new Blob([head, inner, "</svg>\n"], { type: "image/svg+xml" });
 }
 
 function rectangles({ data, width, height }) {
@@ -109,6 +110,10 @@ function rectangles({ data, width, height }) {
     const place = `x="${i % width}" y="${Math.floor(i / width)}"`;
     return `<rect ${place} width="1" height="1" fill="rgb(${r},${g},${b})"/>`;
   }).join("");
+}
+
+function embedded(url, width, height) {
+  return `<image width="${width}" height="${height}" href="${url}"/>`;
 }
 
 function dataUrl(blob) {

@@ -1,0 +1,98 @@
+"""Texts and tables on the page, of models that an operator fitted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from .conftest import opened, serving
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of a classifier of texts and one of rows, beside the usual models."""
+    io = pytest.importorskip("skops.io")
+    from sklearn.datasets import load_iris
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    folder = tmp_path_factory.mktemp("operator")
+    rows, labels = load_iris(as_frame=True, return_X_y=True)
+    rows.to_csv(folder / "flowers.csv", index=False)
+    io.dump(LogisticRegression(max_iter=500).fit(rows, labels), folder / "flowers.skops")
+    texts = ["good film", "bad film", "good plot", "bad plot"]
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    io.dump(model.fit(texts, ["bad", "good", "bad", "good"][::-1]), folder / "films.skops")
+    table = {"name": "flowers.skops", "kind": "table", "rows": "flowers.csv", "title": "Flowers"}
+    served = [table, {"name": "films.skops", "kind": "text", "title": "Films"}]
+    lines = [
+        "[[models]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in model.items())
+        for model in served
+    ]
+    (folder / "models.toml").write_text("\n".join(lines))
+    with serving("--config", str(folder / "models.toml")) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser, fitted: str) -> Iterator[Page]:
+    with opened(browser, fitted) as found:
+        yield found
+
+
+def test_words_of_a_typed_sentence_are_coloured(page: Page) -> None:
+    page.click("#input-text")
+    page.fill("#text", "a good film with a bad plot")
+    words = page.locator(".card .words > span")
+    expect(words).to_have_count(7)
+    page.fill("#text", "good film")
+    expect(words).to_have_count(2)
+    expect(page.locator("#explained")).to_have_text("Explained: good")
+    colours = words.evaluate_all("all => all.map(one => one.style.backgroundColor)")
+    red, _, blue = map(int, re.findall(r"\d+", colours[0]))
+    assert red > blue, colours
+    page.fill("#text", "bad film")
+    expect(page.locator("#explained")).to_have_text("Explained: bad")
+
+
+def test_columns_of_a_row_are_bars_and_values_can_be_changed(page: Page) -> None:
+    page.click("#input-table")
+    bars = page.locator(".card .columns li")
+    expect(bars).to_have_count(4)
+    expect(page.locator("#explained")).to_have_text("Explained: 0")
+    page.get_by_label("petal length (cm)").fill("6.5")
+    page.get_by_label("petal length (cm)").press("Enter")
+    expect(page.locator("#explained")).to_have_text("Explained: 2")
+    expect(bars.first).to_contain_text("petal length")
+    page.select_option("#row", "0")
+    expect(page.locator("#explained")).to_have_text("Explained: 0")
+
+
+def test_what_a_column_cannot_hold_is_said(page: Page) -> None:
+    page.click("#input-table")
+    field = page.get_by_label("petal length (cm)")
+    field.fill("wide")
+    field.press("Enter")
+    expect(page.locator(".left .problem")).to_contain_text("petal length (cm) is a number")
+    field.fill("1.5")
+    field.press("Enter")
+    expect(page.locator(".left .problem")).to_have_text("")
+
+
+def test_texts_and_tables_are_taken_away(page: Page, tmp_path: Path) -> None:
+    for kind, what in (("text", "words"), ("table", "columns")):
+        page.click(f"#input-{kind}")
+        with page.expect_download() as waiting:
+            page.click(".take button:text-is('JSON')")
+        waiting.value.save_as(tmp_path / kind)
+        document = json.loads((tmp_path / kind).read_text())
+        assert document["answer"]["relevance"]["kind"] == what
+        expect(page.locator(".snippet").first).to_contain_text("import rootpoint as rp")
