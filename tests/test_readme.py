@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -68,10 +69,13 @@ def folder_with_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def folder_with_a_table(folder_with_photos: Path) -> Path:
+def folder_with_files(folder_with_photos: Path) -> Path:
+    """Photos, a table, its detector, and what the page saved."""
     table = load_breast_cancer(as_frame=True).data
     table.to_csv("patients.csv", index=False)
     skops.io.dump(OneClassSVM().fit(table), "detector.skops")
+    asked = {"model": "mobilenet-v2", "input": {"kind": "sample", "name": "chelsea"}}
+    Path("mobilenet-v2-lrp.json").write_text(json.dumps({"request": asked, "answer": {}}))
     return folder_with_photos
 
 
@@ -86,7 +90,7 @@ def test_python_snippets_run_in_order(document: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("folder_with_a_table")
+@pytest.mark.usefixtures("folder_with_files")
 @pytest.mark.parametrize("document", with_blocks("sh"), ids=name)
 def test_shell_snippets_run(document: Path) -> None:
     for snippet in snippets(document):

@@ -185,7 +185,7 @@ def test_what_is_erased_is_paper_on_a_drawing_and_the_mean_colour_of_a_photo(mod
     tensor[..., :14] = 0
     found = one(models, digits(target=7, erased=coded(mask.tobytes())))
     same(heat(found), rp.explain(models["digits"].model, tensor, 7).relevance)
-    assert found.command is None
+    assert found.command == "rootpoint ask digits-lrp.json"
     seen = models["mobilenet-v2"].seen(
         Request.model_validate(photo(erased=coded(bytes([255]) * 224**2)))
     )
@@ -309,7 +309,7 @@ def test_the_command_is_one_that_the_command_line_has(models: Any):
         "rootpoint explain drawing.png --model digits --target 7 --method lrp "
         "--set composite=epsilon"
     )
-    assert one(models, digits(target=[7, 1])).command is None
+    assert one(models, digits(target=[7, 1])).command == "rootpoint ask digits-lrp.json"
 
 
 def test_models_and_methods_are_described_in_json(models: Any):

@@ -14,6 +14,7 @@ import typer
 
 from rootpoint import __version__
 from rootpoint.cli import (
+    ask,
     compare,
     demo,
     doctor,
@@ -41,6 +42,7 @@ for command in (
     evaluate.evaluate,
     select.select,
     serve.serve,
+    ask.ask,
     lists.methods,
     lists.metrics,
     lists.models,

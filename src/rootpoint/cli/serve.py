@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rootpoint.cli.terminal import talk
+from rootpoint.errors import MissingExtraError
 
 
 def serve(
@@ -36,12 +39,17 @@ def serve(
 
     Computes on this machine alone. Without --config it serves the digits and the default model.
     """
-    from rootpoint.errors import MissingExtraError
-
-    try:
+    with web_installed():
         from rootpoint.web.serving import run
+    run(config, host=host, port=port, token=token, open_page=open_page, talk=talk)
+
+
+@contextmanager
+def web_installed() -> Iterator[None]:
+    """Raise MissingExtraError if what is imported within needs the extra `web`."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "pydantic", "uvicorn", "starlette"):
             raise
         raise MissingExtraError("the interactive page", "web") from error
-    run(config, host=host, port=port, token=token, open_page=open_page, talk=talk)

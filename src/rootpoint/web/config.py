@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rootpoint.errors import InputError
 from rootpoint.models import DEFAULT
 from rootpoint.models.estimators import is_estimator
+from rootpoint.web.requests import said
 
 BACKGROUND = 100  # rows of a table that tree-shapley compares with, the first ones
 
@@ -111,7 +111,7 @@ def read_config(path: str | Path | None = None) -> Config:
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        raise InputError(f"{path}: {_said(error)}") from error
+        raise InputError(f"{path}: {said(error)}") from error
     own = [_beside(model, path.parent) for model in config.models]
     listed = {model.name for model in own}
     return Config(models=(*own, *(model for model in USUAL.models if model.name not in listed)))
@@ -132,14 +132,17 @@ def _beside(model: ModelConfig, folder: Path) -> ModelConfig:
     return model.model_copy(update=changes)
 
 
-def _said(error: ValidationError) -> str:
-    """The first thing that is wrong, and where: `models[1].queue: …`."""
-    first = error.errors()[0]
-    what = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
-    return f"{_place(first['loc'])}: {what}{given}"
+def of_model(config: Config, name: str, kind: Kind) -> ModelConfig:
+    """What is said of a model; of one that is not listed, no more than what it reads.
 
-
-def _place(parts: Sequence[str | int]) -> str:
-    found = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
-    return found.removeprefix(".") or "the file"
+    Raises InputError where that is too little.
+    """
+    for model in config.models:
+        if model.name == name:
+            return model
+    try:
+        return ModelConfig.model_validate({"kind": kind, "name": name})
+    except ValidationError as error:
+        raise InputError(
+            f"{name}: {said(error)}; name it in a file of models and add --config FILE"
+        ) from error

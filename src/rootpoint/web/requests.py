@@ -7,11 +7,11 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from rootpoint.errors import InputError
 
@@ -308,6 +308,36 @@ class ErrorAnswer(Message):
 
     kind: str
     message: str
+
+
+def read_request(text: str) -> Request:
+    """The request in a JSON document: by itself, or beside its answer, as the page saves both.
+
+    Raises InputError, which names the place in it.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the request is not JSON: {error}") from error
+    if isinstance(document, dict):
+        document = document.get("request", document)
+    try:
+        return Request.model_validate(document)
+    except ValidationError as error:
+        raise InputError(f"the request does not fit: {said(error)}") from error
+
+
+def said(error: ValidationError) -> str:
+    """The first thing that is wrong, and where: `models[1].queue: …`."""
+    first = error.errors()[0]
+    what = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    return f"{_place(first['loc'])}: {what}{given}"
+
+
+def _place(parts: Sequence[str | int]) -> str:
+    found = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts)
+    return found.removeprefix(".") or "the file"
 
 
 def decoded(data: str, what: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -16,21 +17,31 @@ def python(request: Request, config: ModelConfig) -> str:
     """A script that makes the explanation; the picture is the file that `_file` names."""
     lines = {"table": _table, "text": _text}.get(config.kind, _image)(request, config)
     if request.erased is not None:
-        lines.append("# on the page, a part of the picture was erased by hand")
+        lines.append(f"# and with what was erased by hand: rootpoint ask {_saved(request)}")
     return "\n".join(lines) + "\n"
 
 
 def command(request: Request, config: ModelConfig) -> str | None:
-    """The command line; None if it has no way to say the same."""
-    if config.kind not in ("digits", "image") or request.rules or request.erased is not None:
+    """The command line: options where they can say it, or the file that the page saves as JSON.
+
+    None for tables, whose file of models the page does not know.
+    """
+    if config.kind == "table" or config.trust:
         return None
-    if isinstance(request.target, list):
-        return None
+    options = not request.rules and request.erased is None and isinstance(request.target, int | str)
+    if config.kind == "text" or not options:
+        return shlex.join(["rootpoint", "ask", _saved(request)])
     parts = ["rootpoint", "explain", _file(request), "--model", request.model]
     parts += ["--target", str(request.target), "--method", request.method]
     for name, value in request.parameters.items():
         parts += ["--set", f"{name}={value}"]
     return shlex.join(parts)
+
+
+def _saved(request: Request) -> str:
+    """The name that take.js gives to the page's JSON."""
+    model = re.sub(r"[^\w.-]+", "-", request.model.replace("\\", "/").rpartition("/")[2])
+    return f"{model}-{request.method}.json"
 
 
 def _image(request: Request, config: ModelConfig) -> list[str]:

@@ -11,7 +11,8 @@ const PNG_SIDE = 448; // pixels that a small map is enlarged to at least
 export function Take({ answer, request, map, limit, look, share, own }) {
   const [error, setError] = useState(null);
   if (!answer) return html`<p class="quiet">Nothing is explained yet.</p>`;
-  const name = `${answer.model}-${answer.method.split("(")[0]}`;
+  const model = answer.model.split(/[\\/]/).pop().replaceAll(/[^\w.-]+/g, "-");
+  const name = `${model}-${answer.method.split("(")[0]}`;
   const offer = (make, type) => async () => {
     try {
       save(await make(), `${name}.${type}`);
