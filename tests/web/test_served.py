@@ -294,6 +294,16 @@ def test_the_python_snippet_runs_and_makes_the_same(
     assert sum_of_snippet(found, tmp_path) == pytest.approx(found.relevance_sum, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["photo", "sample"])
+def test_the_snippet_of_a_photo_runs_and_makes_the_same(models: Any, tmp_path: Path, kind: str):
+    first = photos()[0]
+    data = first.path.read_bytes()
+    given = {"kind": "photo", "data": coded(data)} if kind == "photo" else photo()["input"]
+    (tmp_path / ("photo.jpg" if kind == "photo" else first.path.name)).write_bytes(data)
+    found = one(models, photo(input=given, method="gradient-times-input"))
+    assert sum_of_snippet(found, tmp_path) == pytest.approx(found.relevance_sum, rel=1e-3)
+
+
 def sum_of_snippet(found: Answer, folder: Path) -> float:
     """What the snippet's relevance sums to, run by itself in a folder."""
     code = found.python + "print(float(explanation.relevance[0].sum()))"

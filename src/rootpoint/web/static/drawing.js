@@ -121,7 +121,7 @@ export function Drawing({ strokes, onChange, heat, look }) {
       <button type="button" disabled=${!strokes.length}
         onClick=${() => onChange(strokes.slice(0, -1))}>Undo</button>
       <button type="button" aria-pressed=${rubs} onClick=${() => setRubs(!rubs)}>Erase</button>
-      <span class="quiet push">Keys: arrows and space</span>
+      <span class="quiet push">Keys: arrows, space</span>
     </div>
     <div class="digits" role="group" aria-label="Digits drawn before">
       ${SAMPLES.map(
