@@ -90,9 +90,21 @@ def test_what_a_column_cannot_hold_is_said(page: Page) -> None:
 def test_texts_and_tables_are_taken_away(page: Page, tmp_path: Path) -> None:
     for kind, what in (("text", "words"), ("table", "columns")):
         page.click(f"#input-{kind}")
+        page.click("#deeper-take")
         with page.expect_download() as waiting:
             page.click(".take button:text-is('JSON')")
         waiting.value.save_as(tmp_path / kind)
         document = json.loads((tmp_path / kind).read_text())
         assert document["answer"]["relevance"]["kind"] == what
         expect(page.locator(".snippet").first).to_contain_text("import rootpoint as rp")
+
+
+def test_texts_and_tables_are_looked_into_and_challenged(page: Page) -> None:
+    for kind in ("text", "table"):
+        page.click(f"#input-{kind}")
+        page.click("#deeper-inside")
+        expect(page.locator(".balance li").first).to_be_visible()
+        page.click("#deeper-challenge")
+        page.click("#flip")
+        expect(page.locator("#flip-state")).to_have_text("Complete.")
+        expect(page.locator(".chart polyline")).to_have_count(1)

@@ -403,6 +403,50 @@ def test_the_snippet_of_a_forest_runs_and_makes_the_same(tmp_path: Path):
     assert sum_of_snippet(found, tmp_path) == pytest.approx(found.relevance_sum, abs=1e-5)
 
 
+def test_curves_of_words_and_columns_are_the_models_own_scores(estimators: dict[str, Served]):
+    (table, rows), (text, films) = estimators.items()
+    typed = {"model": text, "input": {"kind": "text", "text": "good bad film"}, "target": 1}
+    events = curve_of(estimators, typed, steps=3)
+    left, wanted = ["good", "bad", "film"], []
+    relevance = dict(zip(left, one(estimators, typed).relevance.values, strict=True))
+    for word in sorted(relevance, key=lambda word: -relevance[word]):
+        wanted.append(films.estimator.decision_function([" ".join(left)])[0])
+        left.remove(word)
+    wanted.append(films.estimator.decision_function([""])[0])
+    assert [e["score"] for e in events] == pytest.approx(wanted, abs=1e-6)
+    assert [e["gone"] for e in events] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+    given = {"model": table, "input": {"kind": "row", "values": [3.0, 1.0]}, "target": 1}
+    events = curve_of(estimators, given, steps=2, order="lerf")
+    usual = rows.frame.mean()
+    relevance = one(estimators, given).relevance.values
+    names = [rows.frame.columns[i] for i in np.argsort(relevance)]
+    row, wanted = rows.frame.iloc[:1].assign(a=3.0, b=1.0), []
+    for name in [None, *names]:
+        row = row if name is None else row.assign(**{name: usual[name]})
+        wanted.append(rows.estimator.decision_function(row)[0])
+    assert [e["score"] for e in events] == pytest.approx(wanted, abs=1e-6)
+
+
+def curve_of(models: Any, request: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+    """The points of one card."""
+    events: list[dict[str, Any]] = []
+    curves(models, CurveRequest.model_validate({"requests": [request], **changes}), events.append)
+    assert events.pop() == {"event": "done"}
+    return events
+
+
+def test_the_books_of_texts_and_tables_are_open(estimators: dict[str, Served]):
+    for name, given in zip(
+        estimators,
+        ({"kind": "row", "values": [2.5, 1.0]}, {"kind": "text", "text": "good film"}),
+        strict=True,
+    ):
+        found = layers(estimators, LayersRequest.model_validate({"model": name, "input": given}))
+        assert found.balance[-1].arrived == pytest.approx(found.score)
+        assert found.layers == []
+
+
 def test_words_of_a_text_equal_the_librarys(estimators: dict[str, Served]):
     name, served = list(estimators.items())[1]
     text = "a good but bad film"
@@ -458,6 +502,11 @@ def test_a_text_model_of_the_operators_own_file_is_explained_by_its_tokens(tmp_p
     json.dumps(describe(served), allow_nan=False)
     for method in served[name].runs:
         one(served, {**request, "method": method})
+    scores = [event["score"] for event in curve_of(served, request, steps=3)]
+    assert scores[0] == pytest.approx(found.score, abs=1e-5)
+    best = sorted(range(3), key=lambda i: -found.relevance.values[i])
+    rest = torch.tensor([[token for i, token in enumerate([2, 0, 1]) if i != best[0]]])
+    assert scores[1] == pytest.approx(served[name].model(rest)[0, found.target.index].item())
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def relevance_of(one: Explained) -> Tensor:
     """The relevance of the sample; of tokens, of the ids that were looked up."""
     found: Any = one.explanation.relevance
     if hasattr(found, "keys"):
-        found = found[_ids(one)]
+        found = found[ids_name(one)]
     return found[one.sample].detach().cpu()
 
 
@@ -80,7 +80,7 @@ def best(one: Explained) -> list[Best]:
 def npz(one: Explained) -> bytes:
     """The numbers as a file of numpy: relevance, input, prediction, target and score."""
     e, i = one.explanation, one.sample
-    target = one.request.target if isinstance(e.target, Contrast) else _index(one)
+    target = one.request.target if isinstance(e.target, Contrast) else index_of(one)
     arrays: dict[str, Any] = {
         "relevance": relevance_of(one).float().numpy(),
         "score": np.float32(e.output[i].item()),
@@ -94,7 +94,7 @@ def npz(one: Explained) -> bytes:
     elif one.served.frame is not None:
         arrays["input"] = np.array([str(value) for value in one.seen.inputs.iloc[0]])
     else:
-        arrays["input"] = np.array(_words(one))
+        arrays["input"] = np.array(words_shown(one))
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return file.getvalue()
@@ -117,11 +117,11 @@ def _targets(one: Explained) -> tuple[TargetAnswer, TargetAnswer | None]:
     if isinstance(wanted, list):
         first, second = (TargetAnswer(index=i, name=served.label(i)) for i in wanted)
         return first, second
-    index = _index(one)
+    index = index_of(one)
     return TargetAnswer(index=index, name=served.label(index)), None
 
 
-def _index(one: Explained) -> int:
+def index_of(one: Explained) -> int:
     target: Any = one.explanation.target
     return int(target[one.sample])
 
@@ -136,23 +136,23 @@ def _shown(one: Explained) -> MapAnswer | WordsAnswer | ColumnsAnswer:
     values = [_finite(value) for value in relevance.double().tolist()]
     if one.served.frame is not None:
         return ColumnsAnswer(names=list(map(str, one.served.frame.columns)), values=values)
-    words = _words(one)
+    words = words_shown(one)
     if len(words) != len(values):
         raise InputError(f"{len(words)} words for {len(values)} values of relevance")
     return WordsAnswer(words=words, values=values)
 
 
-def _words(one: Explained) -> list[str]:
+def words_shown(one: Explained) -> list[str]:
     from rootpoint.visualize.sentences import words_of
 
     inputs = one.seen.inputs
     if isinstance(inputs, list):
         return inputs[0].split()
-    ids = inputs[_ids(one)][0].tolist()
+    ids = inputs[ids_name(one)][0].tolist()
     return words_of(inputs, ids, 0, one.served.tokenizer)
 
 
-def _ids(one: Explained) -> str:
+def ids_name(one: Explained) -> str:
     """The name of the input that holds the tokens."""
     return next(iter(one.explanation.relevance))
 

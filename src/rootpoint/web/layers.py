@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rootpoint.errors import InputError, UnknownNameError
+from rootpoint.errors import UnknownNameError
 from rootpoint.web.answering import packed
 from rootpoint.web.requests import (
     BalanceAnswer,
@@ -58,10 +58,9 @@ def layers(models: dict[str, Served], request: LayersRequest) -> LayersAnswer:
     """Relevance at the request's modules (all that are listed, if none are named), in one pass.
 
     The books and the rules are those of methods that pass on relevance; of others they are empty.
+    So are maps and rules of what is no picture.
     """
     served = served_by(models, request)
-    if served.image is None:
-        raise InputError(f"{request.model} reads no pictures: its layers have no maps")
     known = layers_of(served)
     wanted = list(dict.fromkeys(request.layers)) if request.layers else known
     for name in wanted:
@@ -69,13 +68,13 @@ def layers(models: dict[str, Served], request: LayersRequest) -> LayersAnswer:
             raise UnknownNameError("layer", name, known)
     inputs, target = served.seen(request).inputs, served.target(request)
     bound = served.bound(request)
-    found = bound(inputs, target, at=wanted)
-    rules = _rules(bound.method, served, inputs)
+    maps = bound(inputs, target, at=wanted).relevance if wanted else {}
+    rules = [] if served.image is None else _rules(bound.method, served, inputs)
     kinds = {(rule.index, rule.module): rule.kind for rule in rules}
     whole = bound(inputs, target)
     gap = whole.completeness_gap
     return LayersAnswer(
-        layers=[_layer(name, found.relevance[name][0]) for name in wanted],
+        layers=[_layer(name, maps[name][0]) for name in wanted],
         balance=[] if whole.account is None else _balance(whole.balance, kinds),
         rules=rules,
         score=float(whole.output[0]),

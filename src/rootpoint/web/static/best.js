@@ -51,8 +51,7 @@ export function Best({ answer, target, onTarget }) {
 
 function share({ probability, score }, best) {
   if (probability !== null) return probability;
-  const most = Math.max(...best.map((one) => Math.abs(one.score))) || 1;
-  return Math.abs(score) / most;
+  return Math.max(0, score) / Math.max(1e-30, ...best.map((one) => one.score));
 }
 
 function shownValue({ probability, score }) {

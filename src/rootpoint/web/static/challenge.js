@@ -7,13 +7,19 @@ import { number } from "./heatmap.js";
 const STEPS = 20;
 const WIDTH = 640;
 const HEIGHT = 300;
-const MARGIN = { left: 52, right: 24, top: 14, bottom: 40 };
+const MARGIN = { left: 64, right: 24, top: 14, bottom: 40 };
+const PARTS = {
+  digits: ["Squares of the drawing become paper", "drawing"],
+  image: ["Squares of the photo take its mean colour", "photo"],
+  text: ["Words are deleted", "words"],
+  table: ["Columns take their usual value", "columns"],
+};
 const ORDERS = {
   morf: "Most relevant first",
   lerf: "Least relevant first",
 };
 
-export function Challenge({ requests, names }) {
+export function Challenge({ kind, requests, names }) {
   const [order, setOrder] = useState("morf");
   const [curves, setCurves] = useState([]);
   const [phase, setPhase] = useState("idle");
@@ -48,8 +54,8 @@ export function Challenge({ requests, names }) {
   };
   return html`<div class="challenge">
     <p>
-      Squares of the picture go, in the order of their relevance. Where a heatmap is right, the
-      score falls at once when the most relevant go first, and holds when they go last.
+      ${PARTS[kind][0]}, in the order of their relevance. Where the explanation is right, the score
+      falls at once when the most relevant go first, and holds when they go last.
     </p>
     <div class="row">
       <label class="field inline">
@@ -67,14 +73,14 @@ export function Challenge({ requests, names }) {
       </span>
     </div>
     ${error && html`<p role="alert" class="problem">${error}</p>`}
-    <${Chart} curves=${curves} names=${names} />
+    <${Chart} curves=${curves} names=${names} of=${PARTS[kind][1]} />
     <ul class="names">
       ${names.map((name, i) => html`<li><span class=${`key line${i}`}></span> ${name}</li>`)}
     </ul>
   </div>`;
 }
 
-function Chart({ curves, names }) {
+function Chart({ curves, names, of }) {
   const scores = curves.flat().map(([, score]) => score);
   const [low, high] = bounds(scores);
   const x = (share) => MARGIN.left + share * (WIDTH - MARGIN.left - MARGIN.right);
@@ -94,7 +100,7 @@ function Chart({ curves, names }) {
         ${100 * share} %
       </text>`,
     )}
-    <text x=${x(0.5)} y=${HEIGHT - 4} text-anchor="middle">of the picture gone</text>
+    <text x=${x(0.5)} y=${HEIGHT - 4} text-anchor="middle">of the ${of} gone</text>
     ${curves.map(
       (points, i) => html`<polyline class=${`curve line${i}`}
         points=${points.map(([share, score]) => `${x(share)},${y(score)}`).join(" ")} />`,

@@ -26,6 +26,9 @@ export function Inside({ request, card, onRules, look }) {
   }, [asked]);
   if (error) return html`<p role="alert" class="problem">${error}</p>`;
   if (!found) return html`<p class="quiet">Looking inside …</p>`;
+  if (!found.layers.length && !found.balance.length) {
+    return html`<p class="quiet">This method sends no relevance through the network.</p>`;
+  }
   return html`<div class="inside">
     ${found.layers.length > 0 && html`<${Layers} layers=${found.layers} look=${look} />`}
     ${found.balance.length > 0 && html`<${Balance} rows=${found.balance} />`}

@@ -133,21 +133,19 @@ function Page({ models, methods }) {
         </div>
         <section class="deeper">
           <${Tabs} label="Deeper" id="deeper" value=${deeper} onChange=${setDeeper}
-            choices=${pictures ? DEEPER : pick(DEEPER, ["take"])}>
+            choices=${DEEPER}>
             ${cards.length > 1 &&
-            (deeper !== "challenge" || !pictures) &&
+            deeper !== "challenge" &&
             html`<${Select} name="card" title="Card" value=${String(at)}
               choices=${Object.fromEntries(cards.map((card, i) => [i, `${i + 1}: ${card.method}`]))}
               onChange=${(i) => setSelected(Number(i))} />`}
-            ${pictures &&
-            deeper === "inside" &&
+            ${deeper === "inside" &&
             html`<${Inside} request=${requests[at]} card=${cards[at]} look=${look}
               onRules=${(rules) => change(at)({ ...cards[at], rules })} />`}
-            ${pictures &&
-            deeper === "challenge" &&
-            html`<${Challenge} requests=${requests.filter(Boolean)}
+            ${deeper === "challenge" &&
+            html`<${Challenge} kind=${kind} requests=${requests.filter(Boolean)}
               names=${cards.map((card) => card.method)} />`}
-            ${(deeper === "take" || !pictures) &&
+            ${deeper === "take" &&
             html`<${Take} answer=${answers[at]} request=${states[cards[at].id]?.request}
               map=${maps[at]} limit=${limits[at]} look=${look} share=${link(shared)}
               own=${given?.kind === "photo"} />`}
