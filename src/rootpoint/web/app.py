@@ -14,6 +14,7 @@ from fastapi import Request as Visit
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from rootpoint import __version__
 from rootpoint.errors import RootpointError, UnknownNameError
@@ -26,7 +27,9 @@ from rootpoint.web.requests import (
     ErrorAnswer,
     LayersAnswer,
     LayersRequest,
+    Refusal,
     Request,
+    SampleName,
 )
 from rootpoint.web.seen import png, sample_photo
 from rootpoint.web.tasks import load, work
@@ -35,16 +38,25 @@ from rootpoint.web.worker import QueueFullError, Ticket, Worker, WorkerLostError
 STATIC = Path(__file__).parent / "static"
 WATCH = 0.5  # seconds between looks whether a visitor is still there
 
+LINES, ARCHIVE, PHOTO = "application/x-ndjson", "application/octet-stream", "image/png"
+
 STATUS: dict[type[Exception], int] = {
     QueueFullError: 503,
     WorkerLostError: 503,
     TimeoutError: 504,
+    UnknownNameError: 404,
     RootpointError: 400,
 }
 """The status of each kind of error; the first that fits counts."""
 
 ANSWERED = {"unknown": 404, "input": 400, "model": 400}
 """The status of what a worker answers in place of an explanation, by its kind."""
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal} for status in (400, 401, 403, 404, 408, 413, 421, 422, 503, 504)
+}
+"""The statuses of all that is no answer, as the OpenAPI document lists them."""
 
 
 def create_app(config: Config, *, host: str = "127.0.0.1", token: str | None = None) -> FastAPI:
@@ -72,6 +84,7 @@ def create_app(config: Config, *, host: str = "127.0.0.1", token: str | None = N
         lifespan=life,
         docs_url=None,
         redoc_url=None,
+        responses=REFUSALS,
     )
     app.add_middleware(Guard, host=host, token=token)
     _answer_errors(app)
@@ -80,6 +93,11 @@ def create_app(config: Config, *, host: str = "127.0.0.1", token: str | None = N
     _add_explanations(app, workers)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
+
+
+def _sends(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI document says of an answer that is no JSON."""
+    return {200: {"description": "The answer", "content": {media_type: {}}}}
 
 
 def _worker(model: ModelConfig) -> Worker:
@@ -112,10 +130,10 @@ def _add_lists(app: FastAPI, config: Config, workers: dict[str, Worker]) -> None
         """Every method with its parameters, of which the page makes its forms."""
         return await anyio.to_thread.run_sync(describe_methods)
 
-    @app.get("/api/samples/{name}", response_class=Response)
-    async def sample(name: str) -> Response:
+    @app.get("/api/samples/{name}", response_class=Response, responses=_sends(PHOTO))
+    async def sample(name: SampleName) -> Response:
         """A sample photo."""
-        return Response(await anyio.to_thread.run_sync(_sample, name), media_type="image/png")
+        return Response(await anyio.to_thread.run_sync(_sample, name), media_type=PHOTO)
 
 
 def _add_explanations(app: FastAPI, workers: dict[str, Worker]) -> None:
@@ -124,40 +142,36 @@ def _add_explanations(app: FastAPI, workers: dict[str, Worker]) -> None:
             raise UnknownNameError("model", model, workers)
         return workers[model].submit((task, request), key)
 
-    errors: dict[int | str, Any] = {
-        status: {"model": ErrorAnswer} for status in (400, 404, 413, 422, 503, 504)
-    }
-
-    @app.post("/api/explain", responses=errors)
+    @app.post("/api/explain")
     async def explain(request: Request, visit: Visit) -> Answer:
         """Why did the model say that? One answer, when all is computed."""
         ticket = submit("explain", request, request.model, request.alike)
         return await _answer_visitor(ticket, visit)
 
-    @app.post("/api/explain/stream", responses=errors)
-    async def stream(request: Request) -> StreamingResponse:
+    @app.post("/api/explain/stream", response_class=Response, responses=_sends(LINES))
+    async def stream(request: Request) -> Response:
         """The same as lines of JSON: queued, progress, and then the answer or an error."""
         ticket = submit("explain", request, request.model, request.alike)
         return _lines(ticket, lambda answer: {"event": "answer", "answer": answer.model_dump()})
 
-    @app.post("/api/layers", responses=errors)
+    @app.post("/api/layers")
     async def layers(request: LayersRequest, visit: Visit) -> LayersAnswer:
         """Relevance layer by layer, where it was absorbed, and which rule is where."""
         return await _answer_visitor(submit("layers", request, request.model), visit)
 
-    @app.post("/api/curve", responses=errors)
-    async def curve(request: CurveRequest) -> StreamingResponse:
+    @app.post("/api/curve", response_class=Response, responses=_sends(LINES))
+    async def curve(request: CurveRequest) -> Response:
         """What is left of the score while what is relevant goes, as lines of JSON."""
         ticket = submit("curve", request, request.requests[0].model)
         return _lines(ticket, lambda _: {"event": "done"})
 
-    @app.post("/api/export", response_class=Response, responses=errors)
+    @app.post("/api/export", response_class=Response, responses=_sends(ARCHIVE))
     async def export(request: Request, visit: Visit) -> Response:
         """The explanation as a NumPy archive (NPZ)."""
         found = await _answer_visitor(submit("export", request, request.model), visit)
         if isinstance(found, Response):
             return found
-        return Response(found, media_type="application/octet-stream")
+        return Response(found, media_type=ARCHIVE)
 
 
 async def _answer(ticket: Ticket) -> Any:
@@ -191,10 +205,12 @@ async def _answer_visitor(ticket: Ticket, visit: Visit) -> Any:
 
 
 def _failed(said: ErrorAnswer, status: int | None = None) -> Response:
-    return JSONResponse({"error": said.model_dump()}, status or ANSWERED[said.kind])
+    status = status or ANSWERED[said.kind]
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return JSONResponse(Refusal(error=said).model_dump(), status, headers)
 
 
-def _lines(ticket: Ticket, last: Callable[[Any], dict[str, Any]]) -> StreamingResponse:
+def _lines(ticket: Ticket, last: Callable[[Any], dict[str, Any]]) -> Response:
     """Events as lines of JSON; a visitor who leaves cancels the work."""
 
     async def lines() -> AsyncIterator[str]:
@@ -214,7 +230,7 @@ def _lines(ticket: Ticket, last: Callable[[Any], dict[str, Any]]) -> StreamingRe
         finally:
             ticket.cancel()
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return StreamingResponse(lines(), media_type=LINES)
 
 
 def _line(event: dict[str, Any]) -> str:
@@ -226,22 +242,38 @@ def _said(error: Exception) -> ErrorAnswer:
 
 
 def _answer_errors(app: FastAPI) -> None:
+    """Whatever goes wrong is answered as a `Refusal`."""
+
     async def refused(_: Visit, error: Exception) -> Response:
-        fits = (status for kind, status in STATUS.items() if isinstance(error, kind))
-        status = 404 if isinstance(error, UnknownNameError) else next(fits)
-        headers = {"Retry-After": "1"} if status == 503 else None
-        return JSONResponse({"error": _said(error).model_dump()}, status, headers)
+        status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+        return _failed(_said(error), status)
 
     async def invalid(_: Visit, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-        said = ErrorAnswer(kind="InvalidRequest", message=f"{place}: {first['msg']}")
-        return _failed(said, 422)
+        return _failed(ErrorAnswer(kind="InvalidRequest", message=_first(error)), 422)
+
+    async def unknown(_: Visit, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _failed(ErrorAnswer(kind="Refused", message=error.detail), error.status_code)
+
+    async def broken(_: Visit, error: Exception) -> Response:
+        message = "the server failed at this request; what it printed says why"
+        return _failed(ErrorAnswer(kind="InternalError", message=message), 500)
 
     for kind in STATUS:
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, unknown)
+    app.add_exception_handler(Exception, broken)
+
+
+def _first(error: RequestValidationError) -> str:
+    """The first thing that is wrong with a request, and where."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return f"the body is not JSON: {first['ctx']['error']}"
+    place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _sample(name: str) -> bytes:

@@ -60,6 +60,7 @@ def _base64(bytes_: int) -> Any:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+SampleName = Annotated[str, Field(max_length=100, pattern=r"^[\w-]+$")]
 Integer = Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)]
 Number = Annotated[float, Field(strict=True, ge=-1e9, le=1e9)]
 Class = Annotated[int, Field(strict=True, ge=0, le=10**6)]
@@ -84,7 +85,7 @@ class SampleInput(Message):
     """A sample photo of the package, by its name."""
 
     kind: Literal["sample"]
-    name: Annotated[str, Field(max_length=100, pattern=r"^[\w-]+$")]
+    name: SampleName
 
 
 class DrawingInput(Message):
@@ -308,6 +309,12 @@ class ErrorAnswer(Message):
 
     kind: str
     message: str
+
+
+class Refusal(Message):
+    """What is sent in place of an answer."""
+
+    error: ErrorAnswer
 
 
 def read_request(text: str) -> Request:
