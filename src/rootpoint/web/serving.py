@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rootpoint.errors import InputError
 from rootpoint.web.app import create_app
@@ -22,6 +25,45 @@ CONNECTIONS = 256
 
 KEEP_ALIVE = 5
 """Seconds that an idle connection is kept."""
+
+
+HEADERS = 10.0
+"""Seconds in which the head of a request must have arrived."""
+
+
+class Prompt(H11Protocol):
+    """HTTP/1.1 that hangs up on who does not say what is wanted, or only slowly.
+
+    uvicorn itself waits for ever for the head of a request; bodies are the Guard's.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the first request, for so long."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait for the rest of a head, for so long after its beginning."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._stop()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEADERS, self.transport.close)
+
+    def _stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 def run(
@@ -51,6 +93,7 @@ def run(
         log_level="warning",
         access_log=False,
         server_header=False,
+        http=Prompt,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=3,
