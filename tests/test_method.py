@@ -175,6 +175,7 @@ FIELDS = {f.name: f for f in dataclasses.fields(Parameters)}
         ("seed", "none", None),
         ("seed", "3", 3),
         ("kind", "a.b-c", "a.b-c"),
+        ("steps", "{[]: 1}", "{[]: 1}"),
     ],
 )
 def test_text_becomes_the_value_it_spells(name: str, text: str, value: Any) -> None:
@@ -440,6 +441,8 @@ def test_a_saved_method_explains_by_name(model: Counting, x: Tensor, tmp_path: P
 def test_options_in_a_name_are_checked() -> None:
     for text, words in (
         ("lrp(composite=)", "cannot be read"),
+        ("lrp(composite={[]: 1})", "cannot be read: unhashable"),
+        ("lrp(composite=" + "[" * 5000, "cannot be read"),
         ("lrp('epsilon')", "options are name=value"),
         (
             "lrp(compsite='epsilon')",

@@ -59,6 +59,9 @@ class Parametric:
 
 P = TypeVar("P", bound=Parametric)
 
+NO_LITERAL = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)
+"""What reading a text as a Python literal raises: `{[]: 1}`, or a thousand brackets."""
+
 
 def _brief(value: Any) -> str:
     plain = value is None or isinstance(value, str | int | float)
@@ -113,8 +116,11 @@ def split(kind: str, text: str) -> tuple[str, dict[str, Any]]:
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError("options are name=value, separated by commas")
         return name, {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-    except (SyntaxError, ValueError) as error:
-        raise InputError(f"{kind} {text!r} cannot be read: {error}") from error
+    except NO_LITERAL as error:
+        raise InputError(
+            f"{kind} {text!r} cannot be read: {error}; write it as name(option=value, …) with "
+            "values that are Python literals"
+        ) from error
 
 
 def parse(f: Field[Any], text: Any) -> Any:
@@ -128,7 +134,7 @@ def parse(f: Field[Any], text: Any) -> Any:
         return constants[text.lower()]
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except NO_LITERAL:
         return text
     return float(value) if isinstance(f.default, float) and isinstance(value, int) else value
 

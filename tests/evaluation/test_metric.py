@@ -13,6 +13,7 @@ import torch
 
 import rootpoint as rp
 from rootpoint.errors import InputError, UnknownNameError
+from rootpoint.evaluation import planted
 from rootpoint.evaluation.metric import NEEDS, Metric
 
 GROUPS = {"faithfulness", "axioms", "robustness", "localization", "sanity"}
@@ -90,7 +91,7 @@ def test_unknown_names_and_parameters_are_refused() -> None:
 
 
 def test_what_is_made_once_is_shared_by_metrics_of_a_case() -> None:
-    p = rp.evaluation.planted.linear(2)
+    p = planted.linear(2)
     seen = []
 
     class Keeping(Metric):
@@ -120,7 +121,7 @@ def test_the_list_of_metrics_imports_no_torch() -> None:
 
 
 def test_the_random_state_stays_untouched_by_every_metric() -> None:
-    p = rp.evaluation.planted.convolutional(2, 8)
+    p = planted.convolutional(2, 8)
     needs = {"model": {"other": p.model}}
     small = {"steps": 3, "repetitions": 2, "samples": 3, "sizes": 2, "layers": 2}
     for cls in METRICS.values():

@@ -301,7 +301,10 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Recorded(Metric):
-    """A metric of which only the values are left, and what it takes to read them."""
+    """A metric of which only the values are left, and what it takes to read them.
+
+    What other metrics have by their class, each has by itself.
+    """
 
     name: str  # type: ignore[misc]
     summary: str  # type: ignore[misc]

@@ -28,7 +28,8 @@ class Facts:
     plain     of a linear map: its output before the rule, and its tensors, to fold batch-norm in
     breadth   how far its positive and negative changes since the reference go, added up
     exponent  it is exp of this tensor, of this version
-    powers    made of exponentials by moving and adding
+    powers    made of exponentials by moving and adding; a quotient of two such values counts as a
+              gate even where it is more than 1: which terms are whose is not followed
     total     it is the sum of this tensor over these dimensions
     version   of the tensor when this was known
     """

@@ -215,8 +215,8 @@ def stranger(node: str) -> str:
         )
     return (
         "its operand was computed from the input where operations cannot be seen: TorchScript, a "
-        "C++ extension, a function of autograd's, a view written to, as_subclass; it comes from "
-        f"{node}"
+        "C++ extension, a function of autograd's, torch.func, a view written to, as_subclass; it "
+        f"comes from {node}"
     )
 
 

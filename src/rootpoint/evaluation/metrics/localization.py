@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -41,9 +42,9 @@ class Localization(Metric):
         found = located(case, self.pooling)
         return Measured(found.values(self._judge(case, found)))
 
+    @abstractmethod
     def _judge(self, case: Case, found: Located) -> Tensor:
         """The value of each sample (B,), whatever it is for those that cannot be judged."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

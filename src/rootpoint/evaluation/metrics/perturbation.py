@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -35,8 +36,9 @@ class Removing(Metric):
 
     image_replacement: ClassVar[Any] = 0.0
 
+    @abstractmethod
     def image_features(self) -> str:
-        raise NotImplementedError
+        """What is taken away from images at once, unless a parameter says it."""
 
     def removal(self, case: Case, **schedule: Any) -> Removal:
         """The removal that this metric's parameters mean for the inputs of a case."""

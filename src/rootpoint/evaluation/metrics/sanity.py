@@ -85,7 +85,7 @@ class ParameterRandomization(Sanity):
     def _maps(self, case: Case) -> tuple[list[str], list[Any]]:
         from rootpoint.evaluation.randomized import explained, layers, randomized
 
-        model: nn.Module = case.model  # type: ignore[assignment]
+        model: nn.Module = case.model  # type: ignore[assignment]  # see `needs`
         chosen = layers(model, case.inputs, self.layers)
         copies = randomized(model, chosen, self.order, case.seed)
         maps = [explained(case, case.target, copy) for copy in copies]
