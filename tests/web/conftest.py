@@ -38,7 +38,9 @@ def serving(*options: str) -> Iterator[str]:
         subprocess.Popen(command, stderr=said, env=environment) as process,
     ):
         try:
-            yield _address(process, Path(said.name))
+            address = _address(process, Path(said.name))
+            httpx.get(address, timeout=120)  # answered once the models are loaded
+            yield address
             process.send_signal(signal.SIGINT)
             process.wait(60)
         finally:
@@ -58,8 +60,6 @@ def _address(process: subprocess.Popen[bytes], said: Path) -> str:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     with serving() as address:
-        with httpx.Client(base_url=address, timeout=60) as client:
-            assert client.get("api/models").status_code == 200  # the models are loaded by now
         yield address
 
 

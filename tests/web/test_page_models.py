@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import opened, serving
@@ -108,3 +109,23 @@ def test_texts_and_tables_are_looked_into_and_challenged(page: Page) -> None:
         page.click("#flip")
         expect(page.locator("#flip-state")).to_have_text("Complete.")
         expect(page.locator(".chart polyline")).to_have_count(1)
+
+
+def test_nothing_keeps_out_who_cannot_see_or_use_a_mouse(page: Page) -> None:
+    axe = Axe()
+    for _ in ("light", "dark"):
+        for kind in ("digits", "image", "text", "table"):
+            page.click(f"#input-{kind}")
+            page.click("#deeper-inside")
+            expect(page.locator(".balance li").first).to_be_visible()
+            assert axe.run(page).response["violations"] == []
+        for deeper in ("challenge", "take"):
+            page.click(f"#deeper-{deeper}")
+            assert axe.run(page).response["violations"] == []
+        page.click("#theme")
+
+
+def test_the_reference_of_the_api_is_for_everybody_too(page: Page) -> None:
+    page.click("text=API")
+    expect(page.locator("h2").first).to_be_visible()
+    assert Axe().run(page).response["violations"] == []

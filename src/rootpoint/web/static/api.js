@@ -77,6 +77,6 @@ function bounds({ minimum, maximum, maxLength, maxItems }) {
 
 const root = document.getElementById("page");
 get("/openapi.json").then(
-  (found) => render(html`<${Reference} document=${found} />`, root),
+  (found) => (root.replaceChildren(), render(html`<${Reference} document=${found} />`, root)),
   (error) => render(html`<p role="alert" class="problem boot">${error.message}</p>`, root),
 );

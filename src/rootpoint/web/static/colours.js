@@ -35,12 +35,16 @@ export function css(value, map, dark) {
   return `rgb(${scale[at]} ${scale[at + 1]} ${scale[at + 2]})`;
 }
 
-// Black or white, whichever reads better on the colour of a value.
+// Black or white, whichever has the higher contrast with the colour of a value (WCAG 2).
 export function inkOn(value, map, dark) {
-  const scale = shades(map, dark);
   const at = shadeAt(value);
-  const luma = 0.299 * scale[at] + 0.587 * scale[at + 1] + 0.114 * scale[at + 2];
-  return luma > 140 ? "#111" : "#fff";
+  const [r, g, b] = [...shades(map, dark).subarray(at, at + 3)].map((byte) => linear(byte / 255));
+  const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return luminance > 0.1791 ? "#000" : "#fff"; // where both have the ratio 4.58
+}
+
+function linear(share) {
+  return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
 }
 
 function derived(map, theme) {

@@ -236,12 +236,13 @@ function pick(choices, keys) {
 
 async function start() {
   const root = document.getElementById("page");
-  render(html`<${Connection} /><p class="quiet boot">Loading …</p>`, root);
+  root.replaceChildren();
+  render(html`<${Connection} /><main class="quiet boot">Loading …</main>`, root);
   try {
     const [models, methods] = await Promise.all([get("/api/models"), get("/api/methods")]);
     render(html`<${Page} models=${models} methods=${methods} />`, root);
   } catch (error) {
-    render(html`<p role="alert" class="problem boot">${error.message}</p>`, root);
+    render(html`<main role="alert" class="problem boot">${error.message}</main>`, root);
   }
 }
 
