@@ -182,7 +182,12 @@ def test_a_token_is_asked_for_and_a_file_says_what_is_served(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_token_is_made_for_other_hosts() -> None:
     with serving("--host", "0.0.0.0") as address:
-        assert len(address.partition("#token=")[2]) > 20
+        base, _, token = address.partition("#token=")
+        assert base.startswith("http://127.0.0.1:")  # where this machine itself finds it
+        assert len(token) > 20
+        assert httpx.get(base + "api/models", timeout=60).status_code == 401
+        allowed = {"Authorization": f"Bearer {token}", "Host": "any.name"}
+        assert httpx.get(base + "api/models", headers=allowed, timeout=60).status_code == 200
 
 
 def test_a_file_that_says_nonsense_is_bad_input(tmp_path: Path, capsys: Any) -> None:

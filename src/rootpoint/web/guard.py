@@ -19,6 +19,9 @@ PATIENCE = 20.0
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where one listens at all addresses of a machine, and where it finds that itself."""
+
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -45,7 +48,8 @@ class Guard:
     """Refuses strangers' hosts and origins, missing tokens, and bodies too large or too slow.
 
     host    where the server listens: a request must name it, or this machine's loopback, so that
-            no other site's name that points here (DNS rebinding) is answered
+            no other site's name that points here (DNS rebinding) is answered; at EVERYWHERE,
+            whose names nobody knows, the token alone keeps strangers out
     token   what requests to /api/ must carry as `Authorization: Bearer …`; None: nothing
     """
 
@@ -59,7 +63,7 @@ class Guard:
         patience: float = PATIENCE,
     ) -> None:
         self.app = app
-        self.hosts = None if host in ("0.0.0.0", "::") else LOOPBACK | {host.lower()}
+        self.hosts = None if host in EVERYWHERE else LOOPBACK | {host.lower()}
         self.token = token
         self.max_body, self.patience = max_body, patience
 

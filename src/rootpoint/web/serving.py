@@ -17,15 +17,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from rootpoint.errors import InputError
 from rootpoint.web.app import create_app
 from rootpoint.web.config import read_config
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from rootpoint.web.guard import EVERYWHERE, LOOPBACK
 
 CONNECTIONS = 256
 """Visitors at once; more are answered 503 by uvicorn."""
 
 KEEP_ALIVE = 5
 """Seconds that an idle connection is kept."""
-
 
 HEADERS = 10.0
 """Seconds in which the head of a request must have arrived."""
@@ -83,9 +81,12 @@ def run(
     if host not in LOOPBACK and not token:
         token = secrets.token_urlsafe(24)
     listening = _listen(host, port)
-    name = f"[{host}]" if ":" in host else host
+    own = EVERYWHERE.get(host, host)
+    name = f"[{own}]" if ":" in own else own
     url = f"http://{name}:{listening.getsockname()[1]}/" + (f"#token={token}" if token else "")
     talk(f"open {url} (Ctrl+C stops)")
+    if own != host:
+        talk(f"from other machines: with this machine's name or address instead of {name}")
     if open_page:
         Timer(1.0, webbrowser.open, [url]).start()
     settings = uvicorn.Config(
