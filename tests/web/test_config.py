@@ -52,10 +52,17 @@ def test_files_are_looked_for_beside_the_file_of_models(tmp_path: Path):
     name = "net.py:build@weights.safetensors"
     """
     table, net, *_ = read_config(written(tmp_path, text)).models
-    assert table.name == str(tmp_path / "forest.skops")
-    assert table.rows == tmp_path / "rows.csv"
-    assert net.name == f"{tmp_path / 'net.py:build'}@{tmp_path / 'weights.safetensors'}"
+    assert table.source == str(tmp_path / "forest.skops")
+    assert table.table == tmp_path / "rows.csv"
+    assert net.source == f"{tmp_path / 'net.py:build'}@{tmp_path / 'weights.safetensors'}"
     assert net.shown == "net"
+
+
+def test_where_the_files_are_is_not_shown_to_visitors(tmp_path: Path):
+    text = '[[models]]\nname = "forest.skops"\nkind = "table"\nrows = "rows.csv"'
+    table, *_ = read_config(written(tmp_path, text)).models
+    assert (table.name, table.shown) == ("forest.skops", "forest")
+    assert str(tmp_path) not in table.model_dump_json()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 import zipfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -222,8 +223,11 @@ def test_downloads_are_what_they_say(page: Page, tmp_path: Path) -> None:
         waiting.value.save_as(path)
         return path.read_bytes()
 
-    assert Image.open(io.BytesIO(downloaded("PNG"))).width >= 28
-    assert downloaded("SVG").lstrip().startswith(b"<svg")
+    drawing = ElementTree.fromstring(downloaded("SVG"))
+    assert "Why 3?" in "".join(drawing.itertext())
+    assert len(drawing.findall(".//{*}svg/{*}rect")) == 28 * 28
+    sharp = Image.open(io.BytesIO(downloaded("PNG")))
+    assert sharp.size == (2 * int(drawing.attrib["width"]), 2 * int(drawing.attrib["height"]))
     archive = downloaded("NPZ")
     assert zipfile.ZipFile(io.BytesIO(archive)).testzip() is None
     assert np.load(io.BytesIO(archive))["relevance"].shape[-2:] == (28, 28)
@@ -254,6 +258,15 @@ def link_of(page: Page) -> str:
     return page.locator(".snippet", has_text="Link to this view").locator("code").inner_text()
 
 
+def open_view(page: Page, view: Any) -> Page:
+    """The page as a link to a view opens it."""
+    opened = page.context.new_page()
+    opened.on("pageerror", lambda error: pytest.fail(str(error)))
+    packed = base64.urlsafe_b64encode(json.dumps(view).encode()).decode().rstrip("=")
+    opened.goto(f"{page.url.partition('#')[0]}#view={packed}")
+    return opened
+
+
 def test_a_link_restores_the_view(page: Page) -> None:
     draw_one(page)
     expect(page.locator("#explained")).to_have_text("Explained: 1")
@@ -266,6 +279,34 @@ def test_a_link_restores_the_view(page: Page) -> None:
     other.goto(link)
     expect(other.locator("#explained")).to_have_text("Explained: 1")
     expect(other.locator(".card")).to_have_count(count)
+
+
+NONSENSE: list[Any] = [
+    [],
+    {"kind": "sound"},
+    {"kind": "digits", "strokes": [3]},
+    {"kind": "digits", "strokes": [{"points": "no"}]},
+    {"kind": "digits", "cards": {"method": "lrp"}},
+    {"kind": "digits", "cards": [{"method": "lrp", "parameters": {}, "rules": None}]},
+    {"kind": "digits", "look": {"map": "none"}},
+    {"kind": "image", "target": {"class": 3}},
+    {"kind": "image", "erased": [1e12]},
+    {"kind": "image", "input": "chelsea"},
+]
+
+
+def test_a_link_that_says_nonsense_opens_the_usual_view(page: Page) -> None:
+    for view in NONSENSE:
+        other = open_view(page, view)
+        expect(other.locator("#explained"), str(view)).to_have_text("Explained: 3")
+        other.close()
+
+
+def test_a_link_with_a_method_that_is_none_opens_with_one_that_is(page: Page) -> None:
+    view = {"kind": "digits", "cards": [{"method": "tarot", "parameters": {}, "rules": {}}]}
+    other = open_view(page, view)
+    expect(other.locator("#explained")).to_have_text("Explained: 3")
+    expect(other.locator(".method").first).to_have_value("lrp")
 
 
 def test_a_phone_shows_all_in_its_width(phone: Page) -> None:

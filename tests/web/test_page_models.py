@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import opened, serving
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of a classifier of texts and one of rows, beside the usual models."""
-    io = pytest.importorskip("skops.io")
+    skops = pytest.importorskip("skops.io")
     from sklearn.datasets import load_iris
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -28,10 +31,10 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("operator")
     rows, labels = load_iris(as_frame=True, return_X_y=True)
     rows.to_csv(folder / "flowers.csv", index=False)
-    io.dump(LogisticRegression(max_iter=500).fit(rows, labels), folder / "flowers.skops")
+    skops.dump(LogisticRegression(max_iter=500).fit(rows, labels), folder / "flowers.skops")
     texts = ["good film", "bad film", "good plot", "bad plot"]
     model = make_pipeline(TfidfVectorizer(), LogisticRegression())
-    io.dump(model.fit(texts, ["bad", "good", "bad", "good"][::-1]), folder / "films.skops")
+    skops.dump(model.fit(texts, ["bad", "good", "bad", "good"][::-1]), folder / "films.skops")
     table = {"name": "flowers.skops", "kind": "table", "rows": "flowers.csv", "title": "Flowers"}
     served = [table, {"name": "films.skops", "kind": "text", "title": "Films"}]
     lines = [
@@ -88,16 +91,30 @@ def test_what_a_column_cannot_hold_is_said(page: Page) -> None:
     expect(page.locator(".left .problem")).to_have_text("")
 
 
-def test_texts_and_tables_are_taken_away(page: Page, tmp_path: Path) -> None:
-    for kind, what in (("text", "words"), ("table", "columns")):
-        page.click(f"#input-{kind}")
-        page.click("#deeper-take")
+@pytest.mark.parametrize(
+    ("kind", "what", "names"),
+    [
+        ("text", "words", ["warm", "film,", "slow."]),
+        ("table", "columns", ["sepal length (cm)", "petal width (cm)"]),
+    ],
+)
+def test_texts_and_tables_are_taken_away(
+    page: Page, tmp_path: Path, kind: str, what: str, names: list[str]
+) -> None:
+    page.click(f"#input-{kind}")
+    page.click("#deeper-take")
+
+    def downloaded(form: str) -> bytes:
         with page.expect_download() as waiting:
-            page.click(".take button:text-is('JSON')")
-        waiting.value.save_as(tmp_path / kind)
-        document = json.loads((tmp_path / kind).read_text())
-        assert document["answer"]["relevance"]["kind"] == what
-        expect(page.locator(".snippet").first).to_contain_text("import rootpoint as rp")
+            page.click(f".take button:text-is('{form}')")
+        waiting.value.save_as(tmp_path / form)
+        return (tmp_path / form).read_bytes()
+
+    assert json.loads(downloaded("JSON"))["answer"]["relevance"]["kind"] == what
+    drawing = ElementTree.fromstring(downloaded("SVG"))
+    assert {*names} <= {text.text for text in drawing.findall(".//{*}text")}
+    assert Image.open(io.BytesIO(downloaded("PNG"))).width == 2 * int(drawing.attrib["width"])
+    expect(page.locator(".snippet").first).to_contain_text("import rootpoint as rp")
 
 
 def test_texts_and_tables_are_looked_into_and_challenged(page: Page) -> None:

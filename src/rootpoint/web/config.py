@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from rootpoint.errors import InputError
 from rootpoint.models import DEFAULT
@@ -26,7 +26,7 @@ class ModelConfig(_Strict):
     """One model.
 
     name     as `rootpoint explain --model` takes it: "digits", "torchvision:resnet18",
-             "FILE.py:FACTORY", "FILE.skops"
+             "FILE.py:FACTORY", "FILE.skops"; visitors see it
     title    what visitors read; the name, if left out
     kind     what it reads; "digits" or "image", if left out
     rows     of a table model: a CSV file of rows to choose from
@@ -44,6 +44,7 @@ class ModelConfig(_Strict):
     queue: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 64
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
     batch: Annotated[int, Field(strict=True, ge=1, le=256)] = 16
+    _folder: Path = PrivateAttr(Path())
 
     @model_validator(mode="before")
     @classmethod
@@ -60,7 +61,7 @@ class ModelConfig(_Strict):
             raise ValueError('a table model needs name = "FILE.skops" and rows = "FILE.csv"')
         if self.kind != "table" and self.rows is not None:
             raise ValueError(f"rows are of a table model, not of kind {self.kind!r}")
-        if self.kind == "text" and not (is_estimator(self.name) or ".py:" in self.name):
+        if self.kind == "text" and not self.of_file:
             raise ValueError('a text model needs name = "FILE.skops" or "FILE.py:FACTORY"')
         if self.kind == "image" and is_estimator(self.name):
             raise ValueError('a file of an estimator needs kind = "text" or "table"')
@@ -68,7 +69,37 @@ class ModelConfig(_Strict):
 
     @property
     def shown(self) -> str:
-        return self.title or self.name
+        """The title; of a file without one, what it is called."""
+        return self.title or (
+            Path(self.name.partition(".py:")[0]).stem if self.of_file else self.name
+        )
+
+    @property
+    def of_file(self) -> bool:
+        """Whether the name is that of a file."""
+        return is_estimator(self.name) or ".py:" in self.name
+
+    @property
+    def source(self) -> str:
+        """The name with its files where they are: beside the file of models."""
+        if not self.of_file:
+            return self.name
+        name, at, checkpoint = self.name.partition("@")
+        return f"{self._beside(name)}{at}{self._beside(checkpoint) if checkpoint else ''}"
+
+    @property
+    def table(self) -> Path | None:
+        """The file of rows, where it is."""
+        return None if self.rows is None else self._beside(self.rows)
+
+    def beside(self, folder: Path) -> ModelConfig:
+        """The same with its files looked for in a folder."""
+        placed = self.model_copy()
+        placed._folder = folder
+        return placed
+
+    def _beside(self, file: str | Path) -> Path:
+        return self._folder / Path(file).expanduser()
 
 
 class Config(_Strict):
@@ -112,24 +143,9 @@ def read_config(path: str | Path | None = None) -> Config:
         config = Config.model_validate(document)
     except ValidationError as error:
         raise InputError(f"{path}: {said(error)}") from error
-    own = [_beside(model, path.parent) for model in config.models]
+    own = [model.beside(path.parent) for model in config.models]
     listed = {model.name for model in own}
     return Config(models=(*own, *(model for model in USUAL.models if model.name not in listed)))
-
-
-def _beside(model: ModelConfig, folder: Path) -> ModelConfig:
-    """The model with files as they are seen from here."""
-    changes: dict[str, Any] = {}
-    if model.rows is not None:
-        changes["rows"] = folder / model.rows.expanduser()
-    if is_estimator(model.name) or ".py:" in model.name:
-        name, at, checkpoint = model.name.partition("@")
-        beside = f"{at}{folder / Path(checkpoint).expanduser()}" if checkpoint else at
-        changes |= {
-            "name": f"{folder / Path(name).expanduser()}{beside}",
-            "title": model.title or Path(name.partition(":")[0]).stem,
-        }
-    return model.model_copy(update=changes)
 
 
 def of_model(config: Config, name: str, kind: Kind) -> ModelConfig:

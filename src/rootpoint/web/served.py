@@ -182,14 +182,14 @@ def load(config: Config) -> dict[str, Served]:
 def load_one(config: ModelConfig) -> Served:
     """One model. Raises UnsupportedModelError, InputError or MissingExtraError as loading does."""
     if config.kind in ("digits", "image"):
-        image = load_image(config.name)
+        image = load_image(config.source)
         return Served(config, image.module, image.classes, image)
     if config.kind == "text" and ".py:" in config.name:
-        model, tokenizer, classes = text_model(config.name)
+        model, tokenizer, classes = text_model(config.source)
         return Served(config, model, classes, tokenizer=tokenizer)
     from rootpoint.neuralize.neuralize import neuralize
 
-    estimator = load_estimator(config.name, config.trust)
+    estimator = load_estimator(config.source, config.trust)
     try:
         network = neuralize(estimator)
     except UnsupportedModelError:
@@ -198,10 +198,10 @@ def load_one(config: ModelConfig) -> Served:
         network = None
     outputs = network.outputs if network is not None else getattr(estimator, "classes_", ("score",))
     classes, frame = tuple(map(str, outputs)), None
-    if config.rows is not None:
+    if config.table is not None:
         from rootpoint.data.tables import read_table
 
-        table, names = read_table(config.rows), getattr(estimator, "feature_names_in_", None)
+        table, names = read_table(config.table), getattr(estimator, "feature_names_in_", None)
         if names is not None and (missing := [n for n in names if n not in table.columns]):
             raise InputError(f"{config.rows} has no column {missing[0]!r}")
         frame = table if names is None else table.loc[:, list(names)]

@@ -6,7 +6,7 @@ import { Columns } from "./table.js";
 import { Words } from "./text.js";
 
 export function Card(props) {
-  const { card, index, methods, model, state, onChange, onRemove, hold } = props;
+  const { card, index, methods, model, state, onChange, onRemove } = props;
   const method = methods.find((one) => one.name === card.method);
   const { answer, busy, error, progress } = state ?? {};
   const choose = (event) =>
@@ -30,7 +30,7 @@ export function Card(props) {
     <p class="quiet summary">${method?.summary}</p>
     <${Progress} busy=${busy} progress=${progress} />
     <div class=${busy && answer ? "stale" : ""}>
-      ${answer ? html`<${Relevance} ...${props} answer=${answer} hold=${hold} />` : waiting(error)}
+      ${answer ? html`<${Relevance} ...${props} answer=${answer} />` : waiting(error)}
     </div>
     ${error && html`<p role="alert" class="problem">${error}</p>`}
     ${answer && html`<${Numbers} answer=${answer} />`}
@@ -50,7 +50,7 @@ function Progress({ busy, progress }) {
   </div>`;
 }
 
-function Relevance({ answer, map, limit, look, hold }) {
+function Relevance({ answer, map, limit, look }) {
   const { relevance } = answer;
   const onPaper = useMemo(() => lookOf(answer, look), [Boolean(relevance.box), look]);
   if (relevance.kind === "words") {
@@ -62,7 +62,7 @@ function Relevance({ answer, map, limit, look, hold }) {
   }
   return (
     map &&
-    html`<${Heatmap} map=${map} limit=${limit} look=${onPaper} view=${answer.view} hold=${hold}
+    html`<${Heatmap} map=${map} limit=${limit} look=${onPaper} view=${answer.view}
       label=${`Heatmap of ${answer.method} for ${decision(answer)}`} />`
   );
 }

@@ -94,7 +94,7 @@ export async function pixelsOf(view, width, height) {
 }
 
 // A map with a legend; the pointer or the arrow keys read a value.
-export function Heatmap({ map, limit, look, view, label, hold }) {
+export function Heatmap({ map, limit, look, view, label }) {
   const canvas = useRef();
   const [picture, setPicture] = useState(null);
   const [place, setPlace] = useState(null);
@@ -112,7 +112,6 @@ export function Heatmap({ map, limit, look, view, label, hold }) {
     const image = painted(processed, limit, look, fits ? picture : null);
     canvas.current.getContext("2d").putImageData(image, 0, 0);
     canvas.current.dataset.painted = String(performance.now());
-    hold?.(canvas.current);
   }, [processed, limit, look, picture]);
 
   const read = (x, y) =>
@@ -139,7 +138,7 @@ export function Heatmap({ map, limit, look, view, label, hold }) {
       aria-label=${`${label}. Arrow keys read single values.`} onPointerMove=${point}
       onPointerLeave=${() => setPlace(null)} onKeyDown=${press}></canvas>
     <figcaption>
-      <${Legend} limit=${limit} look=${look} value=${value} />
+      <${Legend} limit=${limit} look=${look} />
       <p class="place" aria-live="polite">
         ${place ? `row ${place.y}, column ${place.x}: ${signed(value)}` : "\u00a0"}
       </p>

@@ -15,6 +15,13 @@ export const FIRST_LOOK = {
 
 const SIGNS = { both: "for and against", for: "for", against: "against" };
 
+// Whether a value, of a link, is a look or a part of one.
+export function isLook(value) {
+  const { map = FIRST_LOOK.map, sign = FIRST_LOOK.sign } = value;
+  const typed = ([name, one]) => typeof one === typeof FIRST_LOOK[name];
+  return Object.hasOwn(MAPS, map) && Object.hasOwn(SIGNS, sign) && Object.entries(value).every(typed);
+}
+
 export function Look({ look, onChange, pictures }) {
   const set = (name) => (value) => onChange({ ...look, [name]: value });
   return html`<details class="look" open=${innerWidth > 700}>

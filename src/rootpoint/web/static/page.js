@@ -31,8 +31,8 @@ const DEEPER = { inside: "Look inside", challenge: "Challenge", take: "Take away
 
 let cardsMade = 0;
 
-function newCard(method) {
-  return { id: ++cardsMade, method, parameters: {}, rules: {} };
+function newCard(method, id = ++cardsMade) {
+  return { id, method, parameters: {}, rules: {} };
 }
 
 function Page({ models, methods }) {
@@ -46,7 +46,7 @@ function Page({ models, methods }) {
   const [inputs, setInputs] = useState(() => firstInputs(models, restored));
   const [target, setTarget] = useState(restored?.target ?? "predicted");
   const [erased, setErased] = useState(restored?.erased ? toBase64(fromRuns(restored.erased)) : null);
-  const [allCards, setCards] = useState(() => firstCards(models, restored));
+  const [allCards, setCards] = useState(() => firstCards(restored));
   const [kept, setLook] = useState({ ...FIRST_LOOK, ...restored?.look });
   const [patient, setPatient] = useState(false);
   const [deeper, setDeeper] = useState("inside");
@@ -55,7 +55,7 @@ function Page({ models, methods }) {
 
   const given = inputs[kind];
   const input = useMemo(() => inputOf(kind, given), [kind, given]);
-  const cards = allCards[kind].filter((card) => model.methods.includes(card.method));
+  const cards = useMemo(() => fitting(allCards[kind], kind, model), [allCards[kind], kind, model]);
   const requests = requestsOf(model, input, target, erased, cards);
   const states = useAnswers(cards, requests, { patient, stream: kind !== "digits" });
   const answers = cards.map((card) => states[card.id]?.answer);
@@ -192,17 +192,19 @@ function firstInputs(models, restored) {
   };
 }
 
-function firstCards(models, restored) {
-  const cards = {};
-  for (const kind of Object.keys(TABS)) {
-    const runs = models.find((one) => one.kind === kind)?.methods ?? [];
-    const wanted = (FIRST_METHODS[kind] ?? ["lrp"]).filter((name) => runs.includes(name));
-    cards[kind] = (wanted.length ? wanted : runs.slice(0, 1)).map(newCard);
-  }
-  if (restored?.cards) {
-    cards[restored.kind] = restored.cards.map((card) => ({ ...newCard(), ...card }));
-  }
-  return cards;
+function firstCards(restored) {
+  if (!restored?.cards) return {};
+  const cards = restored.cards.slice(0, MOST_CARDS);
+  return { [restored.kind]: cards.map((card) => ({ ...newCard(), ...card })) };
+}
+
+// Those of the cards whose methods the model has; without any, the usual ones.
+function fitting(cards = [], kind, model) {
+  const known = ({ method }) => model.methods.includes(method);
+  const usual = (FIRST_METHODS[kind] ?? ["lrp"]).map((name, i) => newCard(name, `${kind} ${i}`));
+  const [own, first] = [cards.filter(known), usual.filter(known)];
+  if (own.length) return own;
+  return first.length ? first : [newCard(model.methods[0], kind)];
 }
 
 function inputOf(kind, given) {

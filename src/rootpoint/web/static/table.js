@@ -41,25 +41,29 @@ export function TableInput({ model, values, onChange }) {
 
 // A bar for each column, the most relevant first.
 export function Columns({ names, values, limit, look }) {
-  const order = values
-    .map((value, i) => [i, filtered(value, look)])
-    .filter(([, value]) => Math.abs(value) / limit >= look.threshold)
-    .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]))
-    .slice(0, MOST_BARS);
   return html`<ul class="columns">
-    ${order.map(([i, value]) => {
-      const share = Math.max(-1, Math.min(1, value / limit));
-      const style = {
-        width: `${50 * Math.abs(share)}%`,
-        left: `${50 + Math.min(0, 50 * share)}%`,
-        backgroundColor: css(0.2 + 0.6 * Math.abs(share), look.map, look.dark),
-      };
-      if (share < 0) style.backgroundColor = css(share * 0.6 - 0.2, look.map, look.dark);
-      return html`<li key=${i}>
-        <span class="name">${names[i]}</span>
+    ${barsOf({ names, values }, limit, look).map(({ name, value, share, colour }) => {
+      const [width, left] = [50 * Math.abs(share), 50 + Math.min(0, 50 * share)];
+      const style = { width: `${width}%`, left: `${left}%`, backgroundColor: colour };
+      return html`<li key=${name}>
+        <span class="name">${name}</span>
         <span class="track"><span style=${style}></span></span>
         <span class="value">${signed(value)}</span>
       </li>`;
     })}
   </ul>`;
+}
+
+// The bars that are shown: { name, value, share of the limit, colour }, the longest first.
+export function barsOf({ names, values }, limit, look) {
+  return values
+    .map((value, i) => ({ name: names[i], value: filtered(value, look) }))
+    .filter(({ value }) => Math.abs(value) / limit >= look.threshold)
+    .sort((a, b) => Math.abs(b.value) - Math.abs(a.value))
+    .slice(0, MOST_BARS)
+    .map((bar) => {
+      const share = Math.max(-1, Math.min(1, bar.value / limit));
+      const visible = 0.6 * share + (share < 0 ? -0.2 : 0.2); // pale bars would be lost
+      return { ...bar, share, colour: css(visible, look.map, look.dark) };
+    });
 }

@@ -18,17 +18,22 @@ export function TextInput({ text, onChange }) {
 // Words on the colour of their relevance; `limit` has the full colour.
 export function Words({ words, values, limit, look }) {
   return html`<p class="words">
-    ${words.map((word, i) => {
-      const share = filtered(values[i], look) / limit;
-      const kept = Math.abs(share) < look.threshold ? 0 : share;
-      const style = kept && {
-        backgroundColor: css(kept, look.map, look.dark),
-        color: inkOn(kept, look.map, look.dark),
-      };
-      return html`<span key=${i} style=${style || {}} title=${signed(values[i])}>
-          ${word}<span class="unseen"> (${signed(values[i])})</span></span>${" "}`;
-    })}
+    ${words.map(
+      (word, i) => html`<span key=${i} style=${shadeOf(values[i], limit, look) ?? {}}
+          title=${signed(values[i])}>
+          ${word}<span class="unseen"> (${signed(values[i])})</span></span>${" "}`,
+    )}
   </p>`;
+}
+
+// The colours of a word and of what is under it; null where none is shown.
+export function shadeOf(value, limit, look) {
+  const share = filtered(value, look) / limit;
+  if (share === 0 || Math.abs(share) < look.threshold) return null;
+  return {
+    backgroundColor: css(share, look.map, look.dark),
+    color: inkOn(share, look.map, look.dark),
+  };
 }
 
 export function filtered(value, { sign }) {
