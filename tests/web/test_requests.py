@@ -11,7 +11,14 @@ from pydantic import ValidationError
 
 import rootpoint as rp
 from rootpoint.errors import InputError, UnknownNameError
-from rootpoint.web.requests import CurveRequest, DrawingInput, LayersRequest, Request, method_of
+from rootpoint.web.requests import (
+    CurveRequest,
+    DrawingInput,
+    LayersRequest,
+    Request,
+    method_of,
+    read_request,
+)
 
 TEXT = {"kind": "text", "text": "why"}
 
@@ -158,3 +165,10 @@ def test_requests_are_read_without_torch():
     imports = "import sys, rootpoint.web.requests, rootpoint.web.config"
     code = f"{imports}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_does_not_fit_is_quoted_only_in_part():
+    long = json.dumps({"model": "m", "input": {"kind": "text", "text": "a" * 10**6}})
+    with pytest.raises(InputError, match=r"input\.text\.text: .*'aaa") as caught:
+        read_request(long)
+    assert len(str(caught.value)) < 300

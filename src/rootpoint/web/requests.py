@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 import re
+import reprlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -338,7 +339,7 @@ def said(error: ValidationError) -> str:
     """The first thing that is wrong, and where: `models[1].queue: …`."""
     first = error.errors()[0]
     what = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    given = "" if isinstance(first["input"], dict) else f", not {reprlib.repr(first['input'])}"
     return f"{_place(first['loc'])}: {what}{given}"
 
 
