@@ -5,9 +5,9 @@ import { postForLines } from "./client.js";
 import { number } from "./heatmap.js";
 
 const STEPS = 20;
-const WIDTH = 640;
 const HEIGHT = 300;
-const MARGIN = { left: 64, right: 24, top: 14, bottom: 40 };
+const MARGIN = { left: 56, right: 24, top: 14, bottom: 40 };
+const EMPTY = [0, 0.25, 0.5, 0.75, 1]; // ticks before there is a score
 const PARTS = {
   digits: ["Squares of the drawing become paper", "drawing"],
   image: ["Squares of the photo take its mean colour", "photo"],
@@ -82,17 +82,18 @@ export function Challenge({ kind, requests, names }) {
 
 function Chart({ curves, names, of }) {
   const scores = curves.flat().map(([, score]) => score);
-  const [low, high] = bounds(scores);
-  const x = (share) => MARGIN.left + share * (WIDTH - MARGIN.left - MARGIN.right);
+  const ticks = scores.length ? ticksOf(Math.min(0, ...scores), Math.max(0, ...scores)) : EMPTY;
+  const [low, high] = [ticks[0], ticks.at(-1)];
+  const width = innerWidth > 700 ? 640 : 360; // so that its text can be read on a phone
+  const x = (share) => MARGIN.left + share * (width - MARGIN.left - MARGIN.right);
   const y = (score) =>
     MARGIN.top + ((high - score) / (high - low)) * (HEIGHT - MARGIN.top - MARGIN.bottom);
-  const ticks = [0, 1, 2, 3, 4].map((k) => low + (k * (high - low)) / 4);
-  return html`<svg class="chart" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img"
+  return html`<svg class="chart" viewBox=${`0 0 ${width} ${HEIGHT}`} role="img"
     aria-label=${described(curves, names)}>
     ${ticks.map(
       (tick) => html`<line class="grid" x1=${x(0)} x2=${x(1)} y1=${y(tick)} y2=${y(tick)} />
         <text x=${MARGIN.left - 8} y=${y(tick) + 4} text-anchor="end">
-          ${scores.length ? number(Number(tick.toPrecision(3))) : ""}
+          ${scores.length > 0 && String(tick).replace("-", "−")}
         </text>`,
     )}
     ${[0, 0.25, 0.5, 0.75, 1].map(
@@ -108,10 +109,14 @@ function Chart({ curves, names, of }) {
   </svg>`;
 }
 
-function bounds(scores) {
-  if (!scores.length) return [0, 1];
-  const [low, high] = [Math.min(0, ...scores), Math.max(...scores)];
-  return high > low ? [low, high] : [low, low + 1];
+// Round numbers, about five, the outermost beyond what is shown.
+function ticksOf(low, high) {
+  const least = (high - low || 1) / 4;
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = power * [1, 2, 2.5, 5, 10].find((k) => k * power >= least);
+  const first = Math.floor(low / step);
+  const count = Math.max(2, Math.ceil(high / step) - first + 1);
+  return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(3)));
 }
 
 function described(curves, names) {
