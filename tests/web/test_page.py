@@ -170,6 +170,17 @@ def test_the_rule_of_one_layer_is_edited(browser: Browser, server: str) -> None:
         wait_until_other(page, "gap", changed)
 
 
+def test_what_is_being_typed_stays_while_the_page_is_drawn_anew(page: Page) -> None:
+    rule = page.get_by_label("Rule of features.0").first
+    rule.press_sequentially("gamm")
+    page.evaluate("document.getElementById('theme').click()")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    rule.press_sequentially("a(gamma=2.0)")
+    expect(rule).to_have_value("gamma(gamma=2.0)")
+    rule.press("Enter")
+    expect(page.locator(".parameters", has_text="1 edited rule")).to_be_visible()
+
+
 def test_layers_are_scrubbed_through(page: Page) -> None:
     name = page.locator("#layer")
     expect(name).to_be_visible()

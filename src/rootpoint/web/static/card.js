@@ -4,6 +4,7 @@ import { html, useMemo, useState } from "./vendor/preact.js";
 import { Heatmap, Legend, number, signed } from "./heatmap.js";
 import { Columns } from "./table.js";
 import { Words } from "./text.js";
+import { Typed } from "./typed.js";
 
 export function Card(props) {
   const { card, index, methods, model, state, onChange, onRemove } = props;
@@ -159,11 +160,11 @@ function Choice({ field, value, onChange }) {
 
 function Entry({ field, value, onChange }) {
   const numeric = field.type === "integer" || field.type === "number";
-  const change = ({ target }) => {
-    if (target.value === "") onChange(undefined);
-    else onChange(numeric ? Number(target.value) : target.value);
+  const change = (text) => {
+    if (text === "") onChange(undefined);
+    else onChange(numeric ? Number(text) : text);
   };
-  return html`<input type=${numeric ? "number" : "text"} name=${field.name} min=${field.low}
+  return html`<${Typed} type=${numeric ? "number" : "text"} name=${field.name} min=${field.low}
     max=${field.high} step=${field.type === "integer" ? 1 : "any"} value=${value ?? ""}
     placeholder="automatic" onChange=${change} />`;
 }

@@ -3,6 +3,7 @@
 import { html, useEffect, useMemo, useState } from "./vendor/preact.js";
 import { post } from "./client.js";
 import { colourLimit, decoded, Heatmap, number, signed } from "./heatmap.js";
+import { Typed } from "./typed.js";
 
 export function Inside({ request, card, onRules, look }) {
   const [found, setFound] = useState(null);
@@ -106,9 +107,9 @@ function Rules({ rules, edited, onRules }) {
               <td>${row.operation}</td>
               <td>${row.shape.join(" × ")}</td>
               <td>
-                <input type="text" aria-label=${`Rule of ${row.module || row.operation}`}
+                <${Typed} type="text" aria-label=${`Rule of ${row.module || row.operation}`}
                   value=${edited[row.module] ?? ""} placeholder=${row.rule}
-                  disabled=${!row.module} onChange=${(event) => set(row.module, event.target.value)} />
+                  disabled=${!row.module} onChange=${(rule) => set(row.module, rule)} />
               </td>
             </tr>`,
           )}

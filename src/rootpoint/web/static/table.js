@@ -4,6 +4,7 @@ import { html, useState } from "./vendor/preact.js";
 import { css } from "./colours.js";
 import { signed } from "./heatmap.js";
 import { filtered } from "./text.js";
+import { Typed } from "./typed.js";
 
 const MOST_BARS = 30;
 
@@ -30,8 +31,7 @@ export function TableInput({ model, values, onChange }) {
       ${model.columns.map(
         (column, i) => html`<label class="field" key=${column}>
           <span>${column}</span>
-          <input type="text" value=${values[i] ?? ""}
-            onChange=${(event) => change(i, event.target.value)} />
+          <${Typed} type="text" value=${values[i] ?? ""} onChange=${(text) => change(i, text)} />
         </label>`,
       )}
     </div>
