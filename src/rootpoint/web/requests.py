@@ -240,7 +240,16 @@ class ColumnsAnswer(Message):
 
 
 class Answer(Message):
-    """Why the model said what it said."""
+    """Why the model said what it said.
+
+    score            of the target; with a contrast, how far it is ahead
+    gap              what relevance_sum leaves of the score, or of its difference to that of the
+                     baseline; null for methods that promise no sum
+    seconds          of computing, together with what was computed in the same batch
+    best             the classes with the highest scores
+    view             the picture that the network saw, PNG in base64
+    python, command  what makes the same explanation elsewhere
+    """
 
     model: str
     method: str
