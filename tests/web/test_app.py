@@ -64,6 +64,7 @@ def test_curves_come_point_by_point(client: httpx.Client, drawing: dict[str, Any
     points = [(e["card"], e["step"]) for e in said if e["event"] == "point"]
     assert sorted(points) == [(card, step) for card in (0, 1) for step in range(7)]
     assert said[-1] == {"event": "done"}
+    assert [e["event"] for e in said].count("done") == 1
 
 
 def test_layers_show_where_relevance_went(client: httpx.Client, drawing: dict[str, Any]) -> None:

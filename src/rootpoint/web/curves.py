@@ -28,7 +28,7 @@ Points = Callable[[Sequence[float]], list[tuple[float, float]]]
 
 
 def curves(models: dict[str, Served], request: CurveRequest, emit: Emit) -> None:
-    """Emit a point of each card's curve after the other, and then that it is done.
+    """Emit a point of each card's curve after the other.
 
     The score of each card's own target, while parts of the input go. Of a picture squares, which
     take its mean colour, of a drawing that of paper; of a text words, deleted; of a row columns,
@@ -40,8 +40,7 @@ def curves(models: dict[str, Served], request: CurveRequest, emit: Emit) -> None
         for card, points in enumerate(cards):
             found = points([step / request.steps for step in steps])
             for step, (gone, score) in zip(steps, found, strict=True):
-                emit({"event": "point", "card": card, "step": step, "gone": gone, "score": score})
-    emit({"event": "done"})
+                emit({"card": card, "step": step, "gone": gone, "score": score})
 
 
 def _points(one: Explained, order: Order) -> Points:
