@@ -41,10 +41,10 @@ def serving(*options: str) -> Iterator[tuple[str, int]]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            found = re.search(r"http://\S+", process.stderr.readline())
-            assert found is not None
-            httpx.get(found[0] + "api/models", timeout=60)
-            yield found[0], process.pid
+            said = (re.search(r"http://\S+", line) for line in process.stderr)
+            address = next(found[0] for found in said if found)
+            httpx.get(address + "api/models", timeout=60)
+            yield address, process.pid
         finally:
             process.send_signal(signal.SIGINT)
 

@@ -38,9 +38,7 @@ def serving(*options: str) -> Iterator[str]:
         subprocess.Popen(command, stderr=said, env=environment) as process,
     ):
         try:
-            address = _address(process, Path(said.name))
-            httpx.get(address, timeout=120)  # answered once the models are loaded
-            yield address
+            yield _address(process, Path(said.name))
             process.send_signal(signal.SIGINT)
             process.wait(60)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from rootpoint import __version__
-from rootpoint.errors import RootpointError, UnknownNameError
+from rootpoint.errors import RootpointError, UnknownNameError, UnsupportedModelError
 from rootpoint.web.config import Config, ModelConfig
 from rootpoint.web.describing import describe_methods
 from rootpoint.web.guard import Guard
@@ -69,9 +70,8 @@ def create_app(config: Config, *, host: str = "127.0.0.1", token: str | None = N
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        for worker in workers.values():
-            await worker.start()
         try:
+            await _start(workers)
             yield
         finally:
             for worker in workers.values():
@@ -102,6 +102,23 @@ def _sends(media_type: str) -> dict[int | str, dict[str, Any]]:
 
 def _worker(model: ModelConfig) -> Worker:
     return Worker(load, (model,), work, queue=model.queue, batch=model.batch, timeout=model.timeout)
+
+
+async def _start(workers: dict[str, Worker]) -> None:
+    """Load all models at once. Raises UnsupportedModelError for the first that cannot be."""
+
+    async def start(name: str, worker: Worker) -> None:
+        try:
+            await worker.start()
+        except WorkerLostError as error:
+            raise UnsupportedModelError(f"{name} cannot be served: {error}") from error
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in workers.items():
+                group.create_task(start(*each))
+    except ExceptionGroup as several:
+        raise several.exceptions[0] from None
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -7,11 +7,13 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rootpoint.errors import InputError
@@ -64,6 +66,37 @@ class Prompt(H11Protocol):
             self._late = None
 
 
+class Server(uvicorn.Server):
+    """uvicorn, which raises why the application cannot start where it would print it."""
+
+    def __init__(self, app: FastAPI, ready: Callable[[], None]) -> None:
+        settings = uvicorn.Config(
+            app,
+            lifespan="off",  # it is lived here
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            http=Prompt,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=3,
+        )
+        super().__init__(settings)
+        self._app, self._ready, self._life = app, ready, AsyncExitStack()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the models, then answer, and say so."""
+        await self._life.enter_async_context(self._app.router.lifespan_context(self._app))
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer no more, then end the models' processes."""
+        await super().shutdown(sockets)
+        await self._life.aclose()
+
+
 def run(
     config: Path | None,
     *,
@@ -75,31 +108,26 @@ def run(
 ) -> None:
     """Serve until interrupted; see `rootpoint serve`.
 
-    Raises InputError for a file that does not say what to serve, and for a taken address.
+    Raises InputError for a file that does not say what to serve, and for a taken address;
+    UnsupportedModelError for a model that cannot be loaded.
     """
     served = read_config(config)
     if host not in LOOPBACK and not token:
         token = secrets.token_urlsafe(24)
-    listening = _listen(host, port)
     own = EVERYWHERE.get(host, host)
     name = f"[{own}]" if ":" in own else own
-    url = f"http://{name}:{listening.getsockname()[1]}/" + (f"#token={token}" if token else "")
-    talk(f"open {url} (Ctrl+C stops)")
-    if own != host:
-        talk(f"from other machines: with this machine's name or address instead of {name}")
-    if open_page:
-        Timer(1.0, webbrowser.open, [url]).start()
-    settings = uvicorn.Config(
-        create_app(served, host=host, token=token),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        http=Prompt,
-        limit_concurrency=CONNECTIONS,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=3,
-    )
-    uvicorn.Server(settings).run([listening])
+
+    def ready() -> None:
+        url = f"http://{name}:{listening.getsockname()[1]}/" + (f"#token={token}" if token else "")
+        talk(f"open {url} (Ctrl+C stops)")
+        if own != host:
+            talk(f"from other machines: with this machine's name or address instead of {name}")
+        if open_page:
+            Thread(target=webbrowser.open, args=[url], daemon=True).start()
+
+    with _listen(host, port) as listening:
+        talk(f"loading {' · '.join(model.shown for model in served.models)} …")
+        Server(create_app(served, host=host, token=token), ready).run([listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

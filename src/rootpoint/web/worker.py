@@ -208,11 +208,14 @@ class _Child:
     @classmethod
     async def started(cls, *target: Any) -> _Child:
         child = cls(*target)
-        kind, *values = await child.hear(None)
-        if kind == "ready":
-            return child
-        await child.end()
-        raise WorkerLostError(values[0])
+        try:
+            kind, *values = await child.hear(None)
+            if kind == "failed":
+                raise WorkerLostError(values[0])
+        except BaseException:
+            await child.end()
+            raise
+        return child
 
     async def ask(self, payloads: list[Any]) -> None:
         self.cancel.clear()
@@ -251,7 +254,11 @@ def _run(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it
     try:
         owned = load(*given)
+    except RootpointError as error:
+        pipe.send(("failed", str(error)))
+        return
     except Exception as error:
+        traceback.print_exc()  # of the operator's own code
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
         return
     pipe.send(("ready",))
